@@ -1,0 +1,69 @@
+# make demo   a lab with a running three-node control plane, from nothing
+# make test   everything that is checked: lint, unit, contract, Molecule, end to end
+# make bench  what docs/benchmarks.md shows
+# make clean  take the labs down and remove what make built
+
+# The first that runs and is new enough: a version manager's shim may be on PATH and name an interpreter that is not there.
+PYTHON ?= $(shell for each in python3.13 python3.12 python3.11 python3; do \
+	$$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$each && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+LAB := lab
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: demo test lint unit contract molecule e2e bench clean setup system artifacts upgrade-artifacts
+
+setup: $(VENV)/.installed
+
+system:
+	@sh scripts/system-packages
+
+$(VENV)/.installed: pyproject.toml | system
+	@[ -n "$(PYTHON)" ] || { echo "Python 3.11 or newer is needed; name it with PYTHON=..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --editable '.[lab,s3]' --group dev
+	@touch $@
+
+# The default version; the tests of upgrades need the newest as well.
+artifacts: setup
+	$(BIN)/cpkit artifacts fetch
+
+upgrade-artifacts: artifacts
+	$(BIN)/cpkit artifacts fetch --version $$($(BIN)/python -c \
+		'from cpkit.versions import version_table; print([*version_table().minors][-1])')
+
+demo: setup artifacts
+	$(BIN)/cpkit lab up $(LAB)
+	$(BIN)/cpkit bootstrap -i $(LAB) --yes
+	$(BIN)/cpkit health -i $(LAB)
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/yamllint --strict .
+	ANSIBLE_CONFIG=playbooks/ansible.cfg $(BIN)/ansible-lint --offline
+
+unit: setup
+	$(BIN)/pytest tests/unit
+
+contract: setup artifacts
+	$(BIN)/pytest tests/contract
+
+molecule: setup artifacts
+	$(BIN)/pytest tests/molecule
+
+e2e: setup upgrade-artifacts
+	$(BIN)/pytest tests/e2e
+
+test: lint upgrade-artifacts
+	$(BIN)/pytest --durations=40 --durations-min=10 tests/unit tests/contract tests/molecule tests/e2e
+
+bench: setup artifacts
+	$(BIN)/python -m bench
+
+clean:
+	-[ ! -x $(BIN)/cpkit ] || $(BIN)/cpkit lab down --all
+	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,148 @@
+"""What the timer runs: of all nodes that wake, one takes the backup that is due, and the others see that it did."""
+
+import ssl
+import sys
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cpkit.backup import catalogue
+from cpkit.backup.chain import followed
+from cpkit.backup.manifest import plain_sidecar
+from cpkit.backup.naming import SIDECAR
+from cpkit.backup.node import calendar, lock, stores
+from cpkit.backup.node import record as records
+from cpkit.backup.node.gateway import Gateway
+from cpkit.backup.node.record import RECORD, Record, Status
+from cpkit.backup.node.settings import Settings, read
+from cpkit.backup.node.taking import Taking, refuse_unfit, take
+from cpkit.backup.retention import Policy, decide
+from cpkit.errors import CpkitError, Unreachable
+
+SETTINGS = Path("/etc/cpkit/backup.json")
+ATTEMPTS, PAUSE = 3, 4.0  # of a run while etcd does not answer, and seconds between them
+STALE = 24.0  # hours; a younger leftover may be of a backup that is being taken
+BORNE = (CpkitError, OSError, ValueError, KeyError)  # told in one line, not as a traceback
+
+
+def main() -> int:
+    """Take the backup that is due; `announce` only notes when the next is due, and `forget` forgets the last one."""
+    words = sys.argv[1:]
+    settings = read(next((Path(word) for word in words if word.startswith("/")), SETTINGS))
+    now = datetime.now(UTC)
+    try:
+        slot = calendar.slot(settings.calendar, now)
+        before = records.read_status(Path(settings.state))
+        status = _status(slot, before)
+        if "forget" in words:
+            member(settings).delete(RECORD)
+            return 0
+        if "announce" in words:
+            records.write(settings, status)
+            return 0
+    except CpkitError as error:
+        return _told(error)
+    return _run(settings, status, owed=before.next if before and before.next else status.slot)
+
+
+def _run(settings: Settings, status: Status, owed: float) -> int:
+    try:
+        done = _patiently(settings, status)
+    except BORNE as error:
+        hint = error.hint if isinstance(error, CpkitError) else ""
+        text = error.message if isinstance(error, CpkitError) else f"{type(error).__name__}: {error}"
+        failed = replace(status, at=time.time(), next=owed, outcome="failed", error=text, hint=hint)
+        records.write(settings, failed)
+        return _told(error)
+    records.write(settings, done)
+    record = done.record
+    if record:
+        who = "taken here" if done.outcome == "taken" else f"taken by {record.node}"
+        _say(f"{record.name}: {who}, {record.size} bytes, {record.seconds:.1f} s")
+    return 0
+
+
+def _patiently(settings: Settings, status: Status) -> Status:
+    """A run; a moment without etcd, as when its leader goes, is waited for."""
+    for _ in range(ATTEMPTS - 1):
+        try:
+            return run(settings, status)
+        except Unreachable as error:
+            _say(f"{error}; trying again in {PAUSE:g} s")
+            time.sleep(PAUSE)
+    return run(settings, status)
+
+
+def run(settings: Settings, status: Status) -> Status:
+    """Take the backup of a slot, or see that it was taken."""
+    context = trusting(settings)
+    etcd = member(settings)
+    refuse_unfit(settings, context)
+    with (
+        lock.held(etcd, settings.lease, lambda holder: _say(f"{holder} is at it")) as held,
+        stores.opened(settings) as store,
+    ):
+        found = etcd.get(RECORD)
+        record = records.read_record(found.data if found else None)
+        identity = stores.identify(store, settings.store, record)
+        stores.fence(store)
+        outcome = "seen"
+        if (
+            not taken(record, settings.store, status.slot)
+            or store.stat(f"{record.name if record else ''}{SIDECAR}") is None
+        ):
+            outcome = "taken"
+            record = take(Taking(settings, etcd, context, held, status.slot), store, identity)
+            prune(settings, store)
+        proofs = records.proofs(catalogue.read(store, settings.cluster, plain_sidecar).backups)
+    return replace(status, at=time.time(), outcome=outcome, record=record, verified=proofs, error="", hint="")
+
+
+def taken(record: Record | None, location: str, slot: float) -> bool:
+    """Whether the backup of a slot is recorded in this store; whether it is there as well is for the store to tell."""
+    return record is not None and record.store == location and record.slot >= slot
+
+
+def prune(settings: Settings, store: stores.Renaming) -> None:
+    """Delete the backups that no rule keeps, the oldest first, and what uploads left behind long ago."""
+    policy = Policy(**settings.keep)
+    if policy.keeps_nothing:
+        return
+    found = catalogue.read(store, settings.cluster, plain_sidecar)
+    now = datetime.now(UTC)
+    for each in reversed(decide(found.backups, policy)):
+        if not each.kept and not followed(found.streams.get(each.sidecar.name), now):
+            catalogue.remove(store, each.sidecar)
+            _say(f"deleted {each.sidecar.name}")
+    for item in catalogue.old(found.leftovers, hours=STALE, now=now):
+        store.discard(item)
+
+
+def trusting(settings: Settings) -> ssl.SSLContext:
+    """What members are asked with: the node's own health-check certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(settings.authority)
+    context.load_cert_chain(settings.certificate, settings.key)
+    return context
+
+
+def member(settings: Settings) -> Gateway:
+    """The node's own member."""
+    return Gateway(settings.members[settings.node], trusting(settings), node=settings.node)
+
+
+def _status(slot: calendar.Slot, before: Status | None) -> Status:
+    following = slot.following.timestamp() if slot.following else 0.0
+    known = before or Status(0.0, 0.0)
+    return replace(known, at=time.time(), slot=slot.due.timestamp(), next=following, period=slot.period)
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)  # noqa: T201 - for the journal
+
+
+def _told(error: BaseException) -> int:
+    hint = f" {error.hint}" if isinstance(error, CpkitError) and error.hint else ""
+    print(f"{error}.{hint}", file=sys.stderr, flush=True)  # noqa: T201 - for the journal
+    return 1

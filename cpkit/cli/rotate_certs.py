@@ -1,0 +1,124 @@
+"""`cpkit rotate-certs`: renew certificates with no failed request."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cpkit.cli.changing import DryRunOption, YesOption, cluster_of, confirming, result, view_of
+from cpkit.cli.options import AskBecomePassOption, InventoryOption, Output, OutputOption, examples, names, new_app
+from cpkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from cpkit.operations.rotation import Options, Result
+
+app = new_app()
+
+
+@app.command(
+    epilog=examples(
+        "cpkit rotate-certs -i prod --dry-run",
+        "cpkit rotate-certs -i prod --yes",
+        "cpkit rotate-certs -i prod --all --yes",
+        "cpkit rotate-certs -i prod --only apiserver,etcd/peer",
+    )
+)
+def rotate_certs(
+    inventory: InventoryOption,
+    *,
+    everything: Annotated[bool, typer.Option("--all", "-a", help="Renew every leaf.")] = False,
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="NAME[,NAME]", help="Renew these leaves, and no others.")
+    ] = None,
+    days: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="Renew what ends within so many days.",
+            show_default="90, or a third of a leaf's life if that is less",
+        ),
+    ] = None,
+    yes: YesOption = False,
+    dry_run: DryRunOption = False,
+    allow_degraded: Annotated[
+        bool,
+        typer.Option("--allow-degraded", help="Go on while other nodes or the API are down; never below quorum."),
+    ] = False,
+    recover_expired: Annotated[
+        bool,
+        typer.Option("--recover-expired", help="Bring a cluster back whose leaves have ended, on all nodes at once."),
+    ] = False,
+    kubeconfig: Annotated[
+        Path | None, typer.Option(help="Write the administrators' kubeconfig there afterwards.", show_default=False)
+    ] = None,
+    merge: Annotated[bool, typer.Option("--merge", help="Keep what other clusters have in that kubeconfig.")] = False,
+    ask_become_pass: AskBecomePassOption = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Renew the leaves that end soon or do not fit the inventory, one node at a time, without a restart.
+
+    A node is touched only while all others are healthy, etcd's leader last. New certificates must be served and
+    accepted in real handshakes, or the node gets its previous ones back and the run stops. CAs stay as they are.
+
+    To add a name to the API server's certificate, add it to `cluster_extra_sans` and run this.
+
+    A run that was cut off is taken up by the same command, and renews nothing twice.
+    """
+    from cpkit.operations.recover_expired import recover_expired as recovery
+    from cpkit.operations.rotate_certs import rotate_certs as operation
+    from cpkit.operations.rotation import Options
+    from cpkit.pki.renewal import Renewal
+    from cpkit.watch import Watch
+
+    cluster = cluster_of(inventory, ask_become_pass)
+    password = cluster.control_plane[0].ssh.become_password if ask_become_pass else ""
+    if recover_expired and (everything or only or days is not None):
+        raise UsageError("--recover-expired renews what has ended or does not fit, and takes no other choice")
+    renewal = Renewal(everything, _known(names(only)), days)
+    options = Options(renewal, dry_run, allow_degraded, kubeconfig, merge, password)
+    view = view_of(output)
+    try:
+        confirm = confirming(view, yes=yes)
+        if recover_expired:
+            done = recovery(cluster, options, view, confirm=confirm)
+        else:
+            done = operation(cluster, options, view, confirm=confirm, watch=Watch)
+    finally:
+        view.pause()
+    text = _summary(inventory, cluster.name, options, done)
+    fields = {"renewed": len(done.renewed), "nodes": done.plan.order, "availability": done.availability}
+    result(output, text, plan=done.plan.target.to_journal(), **fields, directory=done.directory)
+
+
+def _known(given: frozenset[str]) -> frozenset[str]:
+    from difflib import get_close_matches
+
+    from cpkit.pki.leaves import NAMES
+
+    for name in sorted(given - set(NAMES)):
+        meant = get_close_matches(name, NAMES, n=1)
+        hint = f"Did you mean {meant[0]}?" if meant else f"The leaves are: {', '.join(NAMES)}."
+        raise UsageError(f"there is no leaf called {name!r}", hint=hint)
+    return given
+
+
+def _summary(inventory: str, cluster: str, options: "Options", done: "Result") -> str:
+    from cpkit.operations.rotation import describe
+    from cpkit.runs import PAGE
+
+    written = [f"Kubeconfig: {done.kubeconfig}"] if done.kubeconfig else []
+    if not done.plan.order:
+        return "\n".join([f"{cluster}: no leaf is due. What there is: cpkit certs -i {inventory}", *written])
+    if options.dry_run:
+        return (
+            f"{describe(cluster, done.plan)}\n\nDry run: nothing was changed.\nThe same without cpkit: {done.command}"
+        )
+    width = max((len(due.name) for due, _ in done.renewed), default=0)
+    rows = [f"  {due.node}  {due.name:{width}}  {due.serial[:12] or '-':12} → {new[:12]}" for due, new in done.renewed]
+    count = f"{len(rows)} {'leaf' if len(rows) == 1 else 'leaves'} on {len(done.plan.order)} nodes"
+    how = "the controllers restarted" if done.plan.restarts else "no unit restarted"
+    lines = [*rows, "", f"{cluster}: {count} renewed and in use, {done.seconds:.1f} s, {how}."]
+    lines += [f"API meanwhile: {done.availability}"] if done.availability else []
+    if not written:
+        lines += ["Your own kubeconfig is as it was; a new one is written with --kubeconfig PATH."]
+    return "\n".join([*lines, *written, f"Run directory: {done.directory}", f"Report: {done.directory / PAGE}"])

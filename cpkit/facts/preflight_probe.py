@@ -1,0 +1,144 @@
+"""Look into one node: over SSH, as root, with its own Python."""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from cpkit.errors import CpkitError, Unreachable
+from cpkit.facts.preflight_snapshot import (
+    Clock,
+    Measured,
+    NodeState,
+    Trouble,
+    needed_ports,
+    parse_facts,
+    parse_measured,
+)
+from cpkit.inventory import Cluster, Node
+from cpkit.ssh import (
+    AuthenticationFailed,
+    Completed,
+    Connection,
+    HostKeyChanged,
+    HostKeyUnknown,
+    SudoRefused,
+    connect,
+)
+
+CONNECT = 5.0
+READ = 8.0
+CLOCK_SAMPLES = 3
+
+
+class Stopped(Exception):
+    """Trouble on the way into a node."""
+
+    def __init__(self, trouble: Trouble) -> None:
+        super().__init__(trouble.text)
+        self.trouble = trouble
+
+
+@cache
+def _script(name: str) -> bytes:
+    return files("cpkit.facts").joinpath(name).read_bytes()
+
+
+def ask(connection: Connection, script: str, argument: dict[str, Any], *, timeout: float) -> dict[str, Any]:
+    """What a script of ours printed when run on the node as root."""
+    argv = ["python3", "-", json.dumps(argument, separators=(",", ":"))]
+    done = connection.run(argv, stdin=_script(script), sudo=True, timeout=timeout)
+    if done.rc:
+        raise Stopped(_broken(done))
+    try:
+        answer: dict[str, Any] = json.loads(done.stdout)
+    except ValueError:
+        said = done.stdout.decode(errors="replace").strip().splitlines()
+        hint = f"Let root's shell start-up files on {connection.node.name} print nothing."
+        raise Stopped(Trouble("facts", f"unexpected output: {said[0][:80] if said else 'nothing'}", hint)) from None
+    return answer
+
+
+def look(cluster: Cluster, node: Node, keep: Callable[[Node, Connection], None], *, samples: int) -> NodeState:
+    """A node's facts and clock, or the trouble on the way to them; the connection is handed to `keep`."""
+    state = NodeState(node)
+    try:
+        connection = _connected(node)
+        keep(node, connection)
+        _require_python(connection)
+        state = replace(state, clock=min((read_clock(connection) for _ in range(samples)), key=lambda c: c.error))
+        raw = ask(connection, "preflight_agent.py", _question(cluster, node), timeout=READ)
+        return replace(state, facts=parse_facts(_new_enough(raw)))
+    except Stopped as stopped:
+        return replace(state, trouble=stopped.trouble)
+    except CpkitError as error:
+        return replace(state, trouble=trouble_of(error))
+
+
+def _connected(node: Node) -> Connection:
+    try:
+        return connect(node, timeout=CONNECT)
+    except (HostKeyUnknown, HostKeyChanged, AuthenticationFailed):
+        raise
+    except Unreachable as error:
+        raise Stopped(Trouble("ssh.reach", error.message, error.hint)) from error
+
+
+def measure(connection: Connection, question: dict[str, Any], *, timeout: float) -> Measured:
+    """What could only be learnt by trying, from one node."""
+    return parse_measured(ask(connection, "preflight_measure.py", question, timeout=timeout), question)
+
+
+def read_clock(connection: Connection) -> Clock:
+    """The node's clock against ours: it was read somewhere between asking and the answer."""
+    asked = time.time()
+    said = connection.run(["date", "+%s.%N"], timeout=CONNECT).stdout
+    answered = time.time()
+    try:
+        return Clock(float(said) - (asked + answered) / 2, (answered - asked) / 2)
+    except ValueError:
+        text = f"`date` says {said[:40].decode(errors='replace')!r}"
+        raise Stopped(Trouble("facts", text, "GNU coreutils are needed.")) from None
+
+
+def _question(cluster: Cluster, node: Node) -> dict[str, Any]:
+    return {
+        "role": node.role,
+        "etcd_data_dir": cluster.spec.etcd_data_dir,
+        "ports": sorted(needed_ports(cluster, node)),
+        "endpoint": cluster.endpoint.host,
+    }
+
+
+def _require_python(connection: Connection) -> None:
+    if connection.run(["sh", "-c", "command -v python3"], timeout=CONNECT).rc:
+        raise Stopped(Trouble("python3", "python3 is missing", "Install it: `apt-get install python3`."))
+
+
+def _new_enough(raw: dict[str, Any]) -> dict[str, Any]:
+    if "hostname" not in raw:  # all that the agent says on a Python it cannot run on
+        version = ".".join(map(str, raw["python"]))
+        raise Stopped(Trouble("python3", f"Python {version} is older than 3.9", "Install a newer python3."))
+    return raw
+
+
+def _broken(done: Completed) -> Trouble:
+    said = done.stderr.decode(errors="replace").strip().splitlines()
+    text = f"the facts could not be read: {said[-1].strip() if said else f'exit code {done.rc}'}"
+    return Trouble("facts", text, "Try `sudo python3 -c 'import json'` on it: its Python may be broken.")
+
+
+def trouble_of(error: CpkitError) -> Trouble:
+    """The check that an error of the connection belongs to."""
+    if isinstance(error, (HostKeyUnknown, HostKeyChanged)):
+        check = "ssh.host-key"
+    elif isinstance(error, AuthenticationFailed):
+        check = "ssh.login"
+    elif isinstance(error, SudoRefused):
+        check = "become-password" if "password" in error.message else "sudo"
+    else:
+        check = "facts"
+    return Trouble(check, error.message, error.hint)

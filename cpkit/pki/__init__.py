@@ -1,0 +1,21 @@
+"""The cluster's public-key infrastructure: authorities, leaves and kubeconfigs, all in memory."""
+
+from cpkit.pki.authorities import Authorities, adopt, create
+from cpkit.pki.certificates import Authority
+from cpkit.pki.leaves import NodeIdentity
+from cpkit.pki.node import NodeFile, ended, held_paths, leaf_files, node_files
+from cpkit.pki.renewal import Renewal
+
+__all__ = [
+    "Authorities",
+    "Authority",
+    "NodeFile",
+    "NodeIdentity",
+    "Renewal",
+    "adopt",
+    "create",
+    "ended",
+    "held_paths",
+    "leaf_files",
+    "node_files",
+]

@@ -1,0 +1,149 @@
+"""A connection to one node: run a command, read a file, tunnel to a port."""
+
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from itertools import chain
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from cpkit.errors import CpkitError, Unreachable
+from cpkit.ssh import sudo as rules
+from cpkit.ssh.errors import SudoRefused
+from cpkit.ssh.model import Completed
+
+if TYPE_CHECKING:
+    from paramiko import SFTPClient, Transport
+
+    from cpkit.inventory import Node
+
+
+class Connection:
+    """An open SSH connection; safe to use from several threads."""
+
+    def __init__(self, node: "Node", transports: "tuple[Transport, ...]") -> None:
+        self.node = node
+        self.user = transports[-1].get_username() or ""
+        self._transports = transports
+        self._password_checked = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End everything that runs over this connection."""
+        for transport in reversed(self._transports):
+            transport.close()
+
+    def run(self, argv: Sequence[str], *, stdin: bytes = b"", sudo: bool = False, timeout: float) -> Completed:
+        """Run a command and wait for its end, whatever its rc.
+
+        One that outlives its timeout raises CommandTimeout and ends the connection: the node's state is unknown.
+        """
+        ssh, what = self.node.ssh, shlex.join(argv)
+        if not (sudo and ssh.become and self.user != "root"):
+            return self._execute(what, stdin, timeout, what)
+        # sudo reads a password from the command's own stdin, but only if its rules ask for one: try without first,
+        # or the password could end up as the command's input.
+        done = self._execute(rules.without_password(argv, fresh=bool(ssh.become_password)), stdin, timeout, what)
+        if ssh.become_password and rules.problem(done.rc, done.stdout, done.stderr) is rules.ASKS:
+            secret = ssh.become_password.encode() + b"\n"
+            self._check_password(secret, timeout)
+            done = self._execute(rules.with_password(argv), secret + stdin, timeout, what)
+        self._raise_refusal(done)
+        return done
+
+    def feed(self, argv: Sequence[str], chunks: Iterable[bytes], *, timeout: float) -> Completed:
+        """Run a command as root and stream its stdin to it; what the iterator raises is raised here.
+
+        The stream can be sent but once, so what sudo wants is learnt before, by asking the program for its version.
+        """
+        command, secret = shlex.join(argv), b""
+        if self.node.ssh.become and self.user != "root":
+            secret = self._password_for([argv[0], "--version"], timeout)
+            command = rules.with_password(argv) if secret else rules.without_password(argv)
+        from cpkit.ssh.execute import pour
+
+        try:
+            done = pour(self._transports, command, chain([secret], chunks), timeout=timeout, what=argv[0])
+        except CpkitError as error:
+            error.node = error.node or self.node.name
+            raise
+        self._raise_refusal(done)
+        return done
+
+    def _password_for(self, argv: Sequence[str], timeout: float) -> bytes:
+        """What sudo reads before it runs a program; nothing if it asks for nothing."""
+        ssh, what = self.node.ssh, shlex.join(argv)
+        fresh = bool(ssh.become_password)
+        done = self._execute(rules.without_password(argv, fresh=fresh), b"", timeout, what)
+        if ssh.become_password and rules.problem(done.rc, done.stdout, done.stderr) is rules.ASKS:
+            secret = ssh.become_password.encode() + b"\n"
+            self._check_password(secret, timeout)
+            return secret
+        self._raise_refusal(done)
+        return b""
+
+    def read(self, path: str, *, sudo: bool = False, timeout: float) -> bytes:
+        """A file's content; CpkitError if it cannot be read."""
+        done = self.run(["cat", "--", path], sudo=sudo, timeout=timeout)
+        if done.rc != 0:
+            reason = done.stderr.decode(errors="replace").strip().removeprefix(f"cat: {path}: ")
+            raise CpkitError(f"cannot read {path}: {reason}", node=self.node.name)
+        return done.stdout
+
+    def tunnel(self, port: int, host: str = "127.0.0.1") -> AbstractContextManager[tuple[str, int]]:
+        """A local (host, port) that leads to a port as the node sees it, for as long as the context lasts."""
+        from cpkit.ssh.tunnel import open_tunnel
+
+        return open_tunnel(self._transports[-1], host, port)
+
+    @contextmanager
+    def sftp(self, *, timeout: float) -> Iterator["SFTPClient"]:
+        """The node's files; no answer may take longer than the timeout."""
+        from paramiko import SFTPClient, SSHException
+
+        try:
+            client = SFTPClient.from_transport(self._transports[-1])
+        except (SSHException, EOFError) as error:
+            raise Unreachable(f"it offers no SFTP: {error}", node=self.node.name) from error
+        if client is None:
+            raise Unreachable("it offers no SFTP", node=self.node.name)
+        channel = client.get_channel()
+        if channel is not None:
+            channel.settimeout(timeout)
+        try:
+            yield client
+        finally:
+            with suppress(SSHException, EOFError, OSError):  # the connection may be gone already
+                client.close()
+
+    def _execute(self, command: str, stdin: bytes, timeout: float, what: str) -> Completed:
+        from cpkit.ssh.execute import execute
+
+        try:
+            return execute(self._transports, command, stdin, timeout=timeout, what=what)
+        except CpkitError as error:
+            error.node = self.node.name
+            raise
+
+    def _check_password(self, secret: bytes, timeout: float) -> None:
+        # A wrong password must not meet the command's stdin: sudo would take its lines for further guesses.
+        if self._password_checked:
+            return
+        done = self._execute(rules.with_password(["true"]), secret, timeout, "sudo true")
+        self._raise_refusal(done)
+        if done.rc != 0:
+            hint = "Give the right one: --ask-become-pass, or ansible_become_password in the inventory."
+            raise SudoRefused(f"the sudo password was refused for user {self.user}", hint=hint, node=self.node.name)
+        self._password_checked = True
+
+    def _raise_refusal(self, done: Completed) -> None:
+        problem = rules.problem(done.rc, done.stdout, done.stderr)
+        if problem is not None:
+            raise SudoRefused(problem.text.format(user=self.user), hint=problem.hint, node=self.node.name)

@@ -1,0 +1,94 @@
+"""Runs one command over an open connection; imported when the first one is run."""
+
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+
+import paramiko
+
+from cpkit.errors import Unreachable
+from cpkit.ssh.errors import CommandTimeout
+from cpkit.ssh.model import Completed
+
+PATIENCE = 30.0  # seconds a command may take nothing of its input
+FAILURES = (paramiko.SSHException, EOFError, OSError)
+
+
+def execute(
+    transports: Sequence[paramiko.Transport], command: str, stdin: bytes, *, timeout: float, what: str
+) -> Completed:
+    """Run a command line to its end; CommandTimeout, and every transport closed, when it does not end in time."""
+    with _within(transports, timeout, what), transports[-1].open_session(timeout=timeout) as channel:
+        channel.exec_command(command.encode())
+        # All three streams at once: a command may fill one while it waits for another.
+        threading.Thread(target=_feed, args=(channel, stdin), daemon=True).start()
+        stderr: list[bytes] = []
+        reader = threading.Thread(target=lambda: stderr.append(channel.makefile_stderr("rb").read()), daemon=True)
+        reader.start()
+        stdout = channel.makefile("rb").read()
+        rc = channel.recv_exit_status()
+        reader.join()
+        if rc == -1 and not transports[-1].is_active():
+            raise EOFError("the connection was closed")
+        return Completed(rc, stdout, b"".join(stderr))
+
+
+def pour(
+    transports: Sequence[paramiko.Transport], command: str, chunks: Iterable[bytes], *, timeout: float, what: str
+) -> Completed:
+    """Run a command line that reads what is yielded as its stdin; what the iterator raises is raised here.
+
+    Then the command sees its stdin end early, so it must know by itself how much there should be.
+    """
+    with _within(transports, timeout, what), transports[-1].open_session(timeout=PATIENCE) as channel:
+        channel.settimeout(PATIENCE)
+        channel.exec_command(command.encode())
+        said: dict[str, bytes] = {}
+        files = {"stdout": channel.makefile("rb"), "stderr": channel.makefile_stderr("rb")}
+        # A file of a channel shares its timeout, so what is said is read only when the command is done.
+        for chunk in chunks:
+            try:
+                channel.sendall(chunk)
+            except TimeoutError as error:
+                raise TimeoutError(f"nothing was taken for {PATIENCE:g} s") from error
+            except OSError:
+                break  # the command has ended before its input did; why is in what it said
+        with suppress(*FAILURES):
+            channel.shutdown_write()
+        channel.settimeout(None)
+        rc = channel.recv_exit_status()
+        said = {name: file.read() for name, file in files.items()}
+        if rc == -1 and not transports[-1].is_active():
+            raise EOFError("the connection was closed")
+        return Completed(rc, said["stdout"], said["stderr"])
+
+
+@contextmanager
+def _within(transports: Sequence[paramiko.Transport], timeout: float, what: str) -> Iterator[None]:
+    """Close the connection at the deadline: a stopped sshd leaves paramiko no other way out of a wait."""
+    expired = threading.Event()
+
+    def expire() -> None:
+        expired.set()
+        for transport in reversed(transports):
+            transport.close()
+
+    timer = threading.Timer(timeout, expire)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except FAILURES as error:
+        if not expired.is_set():
+            raise Unreachable(f"SSH broke while running `{what}`: {error or type(error).__name__}") from error
+    finally:
+        timer.cancel()
+    if expired.is_set():
+        hint = "The machine is overloaded or frozen, or the command waits for something. Its effect is unknown."
+        raise CommandTimeout(f"`{what}` did not end within {timeout:g} s", hint=hint)
+
+
+def _feed(channel: paramiko.Channel, stdin: bytes) -> None:
+    with suppress(*FAILURES):  # the command may end without reading all of it
+        channel.sendall(stdin)
+        channel.shutdown_write()

@@ -1,0 +1,60 @@
+"""Send the binaries a node lacks from the controller's verified cache, and have the module put them in place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+
+from cpkit import artifacts
+from cpkit.errors import CpkitError
+from cpkit.paths import cache_dir
+from cpkit.versions import Version
+
+
+class ActionModule(ActionBase):
+    """Each content is sent once, whatever the number of its names."""
+
+    TRANSFERS_FILES = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Ask the node what it lacks, send that, and install."""
+        super().run(tmp, task_vars)
+        arguments = self._task.args
+        try:
+            bundle = artifacts.cached(Version.parse(arguments["kubernetes"]), Version.parse(arguments["etcd"]))
+        except CpkitError as error:
+            raise AnsibleActionFail(f"{error}. {error.hint}") from error
+        if bundle is None:
+            raise AnsibleActionFail(
+                f"Kubernetes {arguments['kubernetes']} or etcd {arguments['etcd']} is not in the cache. "
+                "Fetch them first: cpkit artifacts fetch"
+            )
+        binaries = {binary.sha256: binary.path for binary in bundle.binaries}
+        module: dict[str, Any] = {"select": arguments.get("select")}
+        module |= {
+            "binaries": [
+                {
+                    "component": binary.component,
+                    "version": str(binary.version),
+                    "name": binary.name,
+                    "sha256": binary.sha256,
+                    "size": binary.size,
+                    "cached": str(binary.path.relative_to(cache_dir() / "artifacts")),
+                }
+                for binary in bundle.binaries
+            ]
+        }
+        result = self._execute_module(module_name="cpkit_binaries", module_args=module, task_vars=task_vars)
+        if missing := result.get("missing"):
+            folder = self._make_tmp_path()
+            staged = {}
+            for sha256 in missing:
+                staged[sha256] = self._connection._shell.join_path(folder, sha256)  # noqa: SLF001 - no public way
+                self._transfer_file(str(binaries[sha256]), staged[sha256])
+            result = self._execute_module(
+                module_name="cpkit_binaries", module_args=module | {"staged": staged}, task_vars=task_vars
+            )
+            self._remove_tmp_path(folder, force=True)
+        return result

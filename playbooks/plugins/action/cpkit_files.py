@@ -1,0 +1,43 @@
+"""Render the templates of a set of files on the controller, then lay all of them down in one module call."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible.errors import AnsibleError
+from ansible.plugins.action import ActionBase
+from ansible.template import trust_as_template
+
+
+class ActionModule(ActionBase):
+    """Turns `template` into `content` for each file."""
+
+    TRANSFERS_FILES = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Render, and run the module of the same name."""
+        super().run(tmp, task_vars)
+        arguments = self._filled(dict(self._task.args), task_vars or {})
+        arguments["others"] = [self._filled(dict(each), task_vars or {}) for each in arguments.get("others") or []]
+        return self._execute_module(module_name="cpkit_files", module_args=arguments, task_vars=task_vars)
+
+    def _filled(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        files = [self._rendered(dict(entry), task_vars) for entry in arguments.get("files") or []]
+        return arguments | {"files": files}
+
+    def _rendered(self, entry: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        name = entry.pop("template", None)
+        if name is None:
+            return entry
+        path = self._find_needle("templates", name)
+        with open(path, encoding="utf-8") as stream:  # noqa: PTH123 - Ansible finds it as text
+            source = stream.read()
+        search = [*task_vars.get("ansible_search_path", []), self._loader.get_basedir()]
+        templar = self._templar.copy_with_new_env(searchpath=search, available_variables=task_vars)
+        try:
+            entry["content"] = templar.template(
+                trust_as_template(source), preserve_trailing_newlines=True, escape_backslashes=False
+            )
+        except AnsibleError as error:
+            raise AnsibleError(f"{name}: {error}") from error
+        return entry

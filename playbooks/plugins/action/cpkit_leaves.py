@@ -1,0 +1,52 @@
+"""Issue the leaves a node lacks or shall have anew, in the controller's memory, and lay them down in one call."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+
+from cpkit.pki import Authorities, NodeFile, NodeIdentity, Renewal, ended, leaf_files, node_files
+
+# Connections to the API that authenticate with an ended certificate fail until the next look at the file.
+CONTROLLERS = {"controller-manager": "kube-controller-manager.service", "scheduler": "kube-scheduler.service"}
+
+
+class ActionModule(ActionBase):
+    """The task must set `no_log`; a failure is returned as `problem`, for another task to tell."""
+
+    TRANSFERS_FILES = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Plan the files of this node, and run `cpkit_files` with them."""
+        super().run(tmp, task_vars)
+        arguments = dict(self._task.args)
+        laying = {"directories": arguments.pop("directories", []), "keep": arguments.pop("keep", "")}
+        stale = [unit for name, unit in CONTROLLERS.items() if ended(arguments["held"], name)]
+        try:
+            files = _files(arguments)
+        except (KeyError, ValueError) as error:
+            return {"changed": False, "problem": f"the authorities on the node are not whole: {error}"}
+        entries = [asdict(file) | {"secret": True} for file in files]
+        result = self._execute_module(
+            module_name="cpkit_files", module_args={"files": entries, **laying}, task_vars=task_vars
+        )
+        problem = result.get("msg", "failed without a message") if result.pop("failed", False) else ""
+        return result | {"problem": problem, "stale": stale if result.get("changed") else []}
+
+
+def _files(arguments: dict[str, Any]) -> tuple[NodeFile, ...]:
+    """The whole PKI of a node, or with `renew` only its leaves, those anew that it names."""
+    authorities = Authorities.from_files(arguments.pop("authorities"))
+    held, renew = arguments.pop("held"), arguments.pop("renew", None)
+    identity = NodeIdentity(**arguments | {"extra_sans": tuple(arguments.get("extra_sans", ()))})
+    if renew is None:
+        return node_files(identity, authorities, held)
+    renewal = Renewal(
+        everything=renew["everything"],
+        only=frozenset(renew["only"]),
+        days=renew["days"] or None,
+        target=renew["target"],
+    )
+    return leaf_files(identity, authorities, held, renewal)

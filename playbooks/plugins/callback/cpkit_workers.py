@@ -1,0 +1,52 @@
+"""Have the workers end with Ansible, and load what they need before they are forked: one for each task on each host."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: cpkit_workers
+type: aggregate
+short_description: Load plugins before workers are forked, and have workers end with Ansible
+description:
+  - A worker is in a session of its own, so one that is being forked while Ansible is told to end would go on alone.
+  - Ansible loads a plugin in the worker that needs it, so each worker pays for it anew.
+  - With the plugins in the parent, a run that changes nothing takes a fifth less time.
+"""
+
+import gc
+import os
+import signal
+from functools import partial
+from typing import Any
+
+from ansible.plugins import loader
+from ansible.plugins.callback import CallbackBase
+
+import cpkit.pki  # noqa: F401 - the lookups and actions of the roles import it
+from cpkit.lifeline import die_with
+
+NAMES = {
+    loader.action_loader: ("assert", "cpkit_files", "cpkit_leaves", "normal", "validate_argument_spec"),
+    loader.become_loader: ("sudo",),
+    loader.connection_loader: ("ssh",),
+    loader.filter_loader: ("core", "encryption", "mathstuff", "urls", "urlsplit"),
+    loader.lookup_loader: ("cpkit_network", "cpkit_owner", "cpkit_pki_paths", "cpkit_versions"),
+    loader.shell_loader: ("sh",),
+    loader.test_loader: ("core", "files", "mathstuff", "uri"),
+}
+
+
+class CallbackModule(CallbackBase):
+    """Tells nothing."""
+
+    CALLBACK_VERSION = 2.0
+    CALLBACK_TYPE = "aggregate"
+    CALLBACK_NAME = "cpkit_workers"
+    CALLBACK_NEEDS_ENABLED = True
+
+    def v2_playbook_on_start(self, playbook: Any) -> None:  # noqa: ARG002
+        """Load, and keep the collector from touching what the workers share with their parent."""
+        os.register_at_fork(after_in_child=partial(die_with, os.getpid(), signal.SIGTERM))
+        for plugins, names in NAMES.items():
+            for name in names:
+                plugins.get(name, class_only=True)
+        gc.freeze()

@@ -1,0 +1,115 @@
+"""Bring a systemd unit to the state it should be in, and wait until it is really there."""
+
+from __future__ import annotations
+
+import json
+import ssl
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+POLL = 0.1
+
+
+class UnitFailed(Exception):
+    """The unit did not reach its state; the text carries the end of its journal."""
+
+
+def systemctl(*words: str, check: bool = True) -> str:
+    """Run systemctl and return what it prints."""
+    done = subprocess.run(["systemctl", *words], capture_output=True, text=True, check=False)
+    if check and done.returncode:
+        raise UnitFailed(done.stderr.strip() or done.stdout.strip())
+    return done.stdout
+
+
+def properties(unit: str) -> dict[str, str]:
+    """What systemd says of a unit."""
+    names = "ActiveState,SubState,UnitFileState,NeedDaemonReload,Result,MainPID"
+    lines = systemctl("show", unit, f"--property={names}", check=False).splitlines()
+    return dict(line.partition("=")[::2] for line in lines)
+
+
+def is_running(unit: str) -> bool:
+    """Whether the unit is up; one that keeps crashing is not."""
+    return properties(unit).get("ActiveState") in {"active", "reloading"}
+
+
+def runs_elsewhere(unit: str, folders: list[str]) -> str:
+    """The program of a running unit's main process, if it lies in none of the folders; else empty."""
+    pid = properties(unit).get("MainPID", "0")
+    try:
+        program = str(Path(f"/proc/{pid}/exe").readlink()) if pid != "0" else ""
+    except OSError:
+        program = ""
+    homes = {Path(folder).resolve() for folder in folders}
+    return program if program and homes and Path(program).parent not in homes else ""
+
+
+def wait_until_it_runs_from(unit: str, folders: list[str], timeout: float = 10.0) -> None:
+    """Wait until a unit's main process is a program from one of the folders, not the one before."""
+    deadline = time.monotonic() + timeout
+    while not is_running(unit) or runs_elsewhere(unit, folders):
+        if time.monotonic() > deadline:
+            program = runs_elsewhere(unit, folders) or "nothing"
+            raise UnitFailed(f"{unit} runs {program}, not what was selected\n{journal(unit)}")
+        time.sleep(POLL)
+
+
+def bring_up(unit: str, *, restart: bool, reload: bool) -> str:
+    """Enable and start a unit, or restart or reload it; says which of these was needed ('' for none)."""
+    state = properties(unit)
+    running = state.get("ActiveState") in {"active", "reloading"}
+    verb = "restart" if restart and running else "reload" if reload and running else "" if running else "start"
+    if state.get("UnitFileState") not in {"enabled", "static"}:
+        systemctl("enable", "--quiet", unit)
+        verb = verb or "enable"
+    if verb in {"start", "restart", "reload"}:
+        if verb == "start":
+            systemctl("reset-failed", unit, check=False)
+        try:
+            systemctl(verb, unit)
+        except UnitFailed as error:
+            raise UnitFailed(f"{unit} did not {verb}: {error}\n{journal(unit)}") from error
+    return verb
+
+
+def wait_until_ready(unit: str, url: str, authority: str, timeout: float) -> None:
+    """Wait until the unit runs and the URL answers 200; UnitFailed with the reason when the time is over."""
+    context = ssl.create_default_context(cafile=authority) if authority else None
+    deadline = time.monotonic() + timeout
+    reason = "no answer yet"
+    while time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(url, timeout=2, context=context) as answer:  # noqa: S310 - our own URL
+                if answer.status == 200:
+                    return
+        except urllib.error.HTTPError as error:
+            reason = error.read().decode(errors="replace").strip()
+        except OSError as error:
+            reason = str(error)
+        time.sleep(POLL)
+    raise UnitFailed(f"{unit} runs, but {url} was not ready within {timeout:.0f} s: {reason}\n{journal(unit)}")
+
+
+def journal(unit: str) -> str:
+    """The last lines a unit wrote; of structured ones what a person needs, and each only once."""
+    command = ["journalctl", "--no-pager", "--output=cat", "--lines=40", f"--unit={unit}"]
+    written = subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
+    told = [line for line in map(_readable, written) if line]
+    last = list(dict.fromkeys(reversed(told)))[:12]
+    return "".join(f"  {line}\n" for line in reversed(last))
+
+
+def _readable(line: str) -> str:
+    """An etcd line without what only a program wants; empty when it tells no trouble."""
+    try:
+        entry = json.loads(line)
+        level, message = entry["level"], entry["msg"]
+    except (ValueError, TypeError, KeyError):
+        return line[:300].rstrip()
+    if level in {"debug", "info"}:
+        return ""
+    return f"{level}: {message}" + (f": {entry['error']}" if entry.get("error") else "")

@@ -1,0 +1,136 @@
+"""Ansible module: whether a node can take backups by itself; nothing is changed."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: cpkit_backup_ground
+short_description: Look whether a node can take backups by itself
+description: Fails with every reason why it cannot.
+options:
+  calendar:
+    description: When backups are due, as systemd's OnCalendar.
+    type: str
+    required: true
+  store:
+    description: A directory, or the URL of an SFTP server's.
+    type: str
+    required: true
+  ssh_key:
+    description: The private key for an SFTP server; root's own if empty.
+    type: str
+    default: ""
+author: cpkit
+"""
+
+EXAMPLES = r"""
+- name: Look whether the node can take backups by itself
+  cpkit_backup_ground:
+    calendar: daily UTC
+    store: /mnt/backups
+"""
+
+RETURN = r"""
+missing:
+  description: Packages that have to be installed.
+  type: list
+  returned: always
+"""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from ansible.module_utils.basic import AnsibleModule
+
+ROOT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+OLDEST_PYTHON = (3, 11)
+PATIENCE = 40  # seconds for an SFTP server
+
+
+def ran(*argv: str, stdin: str = "") -> tuple[int, str]:
+    """The code of a command, and what it says on one line."""
+    try:
+        done = subprocess.run(
+            argv,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PATIENCE,
+            env={"PATH": ROOT_PATH, "LC_ALL": "C", "HOME": "/root"},
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return 1, str(error)
+    said = done.stderr.strip() or done.stdout.strip() or "it said nothing"
+    return done.returncode, "; ".join(line.strip() for line in said.splitlines())
+
+
+def python() -> str:
+    """Why the system's Python does not do; empty when it does."""
+    code, said = ran("/usr/bin/python3", "-c", "import sys; print(*sys.version_info[:2])")
+    version = tuple(int(word) for word in said.split()) if code == 0 else ()
+    wanted = ".".join(map(str, OLDEST_PYTHON))
+    found = ".".join(map(str, version)) or f"none: {said}"
+    return "" if version >= OLDEST_PYTHON else f"/usr/bin/python3 must be {wanted} or newer, and is {found}"
+
+
+def calendar(expression: str) -> str:
+    """Why systemd does not understand an expression; empty when it does."""
+    code, said = ran("systemd-analyze", "calendar", expression)
+    hint = "Examples: hourly, 02:30, Mon..Fri 22:00, *-*-01 04:00 Europe/Berlin"
+    return f"backup_schedule_at is no calendar of systemd: {said}. {hint}" if code else ""
+
+
+def directory(path: str) -> str:
+    """Why a directory cannot take backups; empty when it can."""
+    if not Path(path).is_dir():
+        return f"{path} is no directory here. Is it mounted? It has to be one and the same on all nodes"
+    if os.statvfs(path).f_flag & os.ST_RDONLY or not os.access(path, os.W_OK):
+        return f"{path} cannot be written to"
+    return ""
+
+
+def server(url: str, key: str) -> str:
+    """Why an SFTP server's directory cannot be listed; empty when it can."""
+    parts = urlsplit(url)
+    user = f"{unquote(parts.username)}@" if parts.username else ""
+    options = ["-oBatchMode=yes", "-oStrictHostKeyChecking=yes", "-oConnectTimeout=15"]
+    options += [f"-oIdentityFile={key}", "-oIdentitiesOnly=yes"] if key else []
+    root = unquote(parts.path)
+    root = root.removeprefix("/~/")
+    argv = ["sftp", "-q", *options, "-P", str(parts.port or 22), "-b", "-", f"{user}{parts.hostname}"]
+    code, said = ran(*argv, stdin=f'ls -1 "{root}"\n')
+    hint = "root's keys and known_hosts on the node are used, and the directory must be there"
+    return f"{url} cannot be reached: {said} ({hint})" if code else ""
+
+
+def main() -> None:
+    """Look, and change nothing."""
+    module = AnsibleModule(
+        argument_spec={
+            "calendar": {"type": "str", "required": True},
+            "store": {"type": "str", "required": True},
+            "ssh_key": {"type": "str", "default": "", "no_log": False},
+        },
+        supports_check_mode=True,
+    )
+    asked = module.params
+    remote = asked["store"].startswith("sftp:")
+    path = unquote(urlsplit(asked["store"]).path) if asked["store"].startswith("file:") else asked["store"]
+    problems = [python(), calendar(asked["calendar"])]
+    wanted = {"age": "age", **({"sftp": "openssh-client"} if remote else {})}
+    missing = [package for command, package in wanted.items() if not shutil.which(command, path=ROOT_PATH)]
+    if remote and "openssh-client" not in missing:
+        problems.append(server(asked["store"], asked["ssh_key"]))
+    elif not remote:
+        problems.append(directory(path))
+    problems = [problem for problem in problems if problem]
+    if problems:
+        module.fail_json(msg="; ".join(problems))
+    module.exit_json(changed=bool(missing) and module.check_mode, missing=missing)
+
+
+if __name__ == "__main__":
+    main()

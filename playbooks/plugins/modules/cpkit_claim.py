@@ -1,0 +1,194 @@
+"""Ansible module: take the cluster's lock on a node, and read what the machine already holds."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: cpkit_claim
+short_description: Take or release the cluster's lock on a node, and read what the node holds
+description:
+  - The lock is a file under /run, so it does not outlive a reboot. The owner that holds it may take it again.
+  - Nothing is written besides the lock. Contents of private keys are returned, so the task must set C(no_log).
+options:
+  state:
+    description: Whether to take or release the lock, or only to read.
+    type: str
+    choices: [taken, released, read]
+    default: taken
+  owner:
+    description: Who takes the lock, as shown to others.
+    type: str
+    required: true
+  paths:
+    description: Files whose contents are returned where they exist.
+    type: list
+    elements: str
+    default: []
+  etcd_data_dir:
+    description: etcd's data directory.
+    type: str
+    default: /var/lib/etcd
+  during_restore:
+    description: Whether the lock may be taken while a restore is under way on the node.
+    type: bool
+    default: false
+  address:
+    description: An address of this machine, whose interface is looked for.
+    type: str
+    default: ""
+  commands:
+    description: Commands looked for on the path of root.
+    type: list
+    elements: str
+    default: []
+author: cpkit
+"""
+
+EXAMPLES = r"""
+- name: Take the cluster's lock
+  cpkit_claim:
+    owner: alice@workstation
+"""
+
+RETURN = r"""
+problem:
+  description: Why the lock was not taken, empty if it was. The module does not fail, as C(no_log) would hide why.
+  type: str
+  returned: when not released
+held:
+  description: Path to content, for each of O(paths) that exists.
+  type: dict
+  returned: when not released
+started:
+  description: Whether etcd has ever started here.
+  type: bool
+  returned: when not released
+established:
+  description: Whether an API server was set up here, so etcd was up on all nodes once.
+  type: bool
+  returned: when not released
+interface:
+  description: The interface that has O(address), empty when none has.
+  type: str
+  returned: when not released
+missing:
+  description: Those of O(commands) that are not there.
+  type: list
+  returned: when not released
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
+LOCK = Path("/run/cpkit/lock.json")
+RESTORE = Path("/var/lib/cpkit/restore.json")
+API_SERVER = Path("/etc/systemd/system/kube-apiserver.service")
+ROOT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def take(owner: str) -> str:
+    """Take the lock; returns the words to refuse with when another owner holds it."""
+    LOCK.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    for _ in range(2):
+        try:
+            descriptor = os.open(LOCK, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+        except FileExistsError:
+            try:
+                holder = json.loads(LOCK.read_text())
+            except FileNotFoundError:
+                continue  # released between the two looks
+            except ValueError:
+                holder = {}
+            if holder.get("owner") == owner:
+                return ""
+            since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(holder.get("since", 0)))
+            return f"the cluster is locked by {holder.get('owner', 'somebody unknown')} since {since}"
+        with os.fdopen(descriptor, "w") as stream:
+            json.dump({"owner": owner, "since": int(time.time())}, stream)
+        return ""
+    return "the lock is being taken by somebody else"
+
+
+def restoring() -> str:
+    """The words to refuse with while a restore is under way; empty when none is."""
+    try:
+        held = json.loads(RESTORE.read_text())
+    except FileNotFoundError:
+        return ""
+    except ValueError:
+        held = {}
+    if held.get("stage") == "done":
+        return ""
+    return (
+        f"a restore of {held.get('backup', 'a backup')} is under way on this node. "
+        "Finish it with the same command, or go back: cpkit restore etcd --abort"
+    )
+
+
+def release(owner: str) -> None:
+    """Give the lock back if this owner holds it."""
+    try:
+        if json.loads(LOCK.read_text()).get("owner") == owner:
+            LOCK.unlink()
+    except (FileNotFoundError, ValueError):
+        pass
+
+
+def interface_of(address: str) -> str:
+    """The interface that has an address; empty when none has."""
+    if not address:
+        return ""
+    listing = subprocess.run(["ip", "-json", "address"], capture_output=True, text=True, check=True).stdout
+    for link in json.loads(listing):
+        if any(entry.get("local") == address for entry in link.get("addr_info", [])):
+            return str(link["ifname"])
+    return ""
+
+
+def main() -> None:
+    """Take, release or only read."""
+    module = AnsibleModule(
+        argument_spec={
+            "state": {"type": "str", "choices": ["taken", "released", "read"], "default": "taken"},
+            "owner": {"type": "str", "required": True},
+            "paths": {"type": "list", "elements": "str", "default": []},
+            "etcd_data_dir": {"type": "str", "default": "/var/lib/etcd"},
+            "during_restore": {"type": "bool", "default": False},
+            "address": {"type": "str", "default": ""},
+            "commands": {"type": "list", "elements": "str", "default": []},
+        },
+        supports_check_mode=True,
+    )
+    wanted = module.params
+    if wanted["state"] == "released":
+        if not module.check_mode:
+            release(wanted["owner"])
+        module.exit_json(changed=False)
+    under_way = "" if wanted["state"] == "read" or wanted["during_restore"] else restoring()
+    nothing = {"held": {}, "started": False, "established": False, "interface": "", "missing": []}
+    if under_way:
+        module.exit_json(changed=False, problem=under_way, **nothing)
+    refusal = take(wanted["owner"]) if wanted["state"] == "taken" and not module.check_mode else ""
+    if refusal:
+        problem = f"{refusal}. If that run is dead, take the lock away: cpkit unlock"
+        module.exit_json(changed=False, problem=problem, **nothing)
+    files = (Path(path) for path in wanted["paths"])
+    module.exit_json(
+        changed=False,
+        problem="",
+        interface=interface_of(wanted["address"]),
+        missing=[name for name in wanted["commands"] if not shutil.which(name, path=ROOT_PATH)],
+        held={str(path): path.read_text() for path in files if path.is_file()},
+        # etcd's own criterion: a start that etcd refused leaves all but the log behind.
+        started=any((Path(wanted["etcd_data_dir"]) / "member" / "wal").glob("*.wal")),
+        established=API_SERVER.is_file(),
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""Requests through the endpoint while something happens: on new connections, on kept ones, and a watch."""
+
+import base64
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.client import HTTPException, HTTPSConnection
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+PATH = "/api/v1/namespaces/kube-system"
+WATCH = "/api/v1/configmaps?watch=1&timeoutSeconds=3600"
+PACE = 0.05  # seconds between two requests of one client
+TIMEOUT = 10.0
+NEW, KEPT = 3, 3  # clients of each kind: 120 requests a second, if the machine is up to it
+
+
+@dataclass
+class Load:
+    """Clients, and what they saw."""
+
+    host: str
+    port: int
+    context: ssl.SSLContext
+    requests: int = 0
+    errors: list[str] = field(default_factory=list)
+    longest_gap: float = 0.0  # seconds between two answers to any one client
+    watches_cut: int = 0
+    seconds: float = 0.0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _over: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def rate(self) -> float:
+        return self.requests / self.seconds
+
+    def __str__(self) -> str:
+        return (
+            f"{self.requests} requests, {self.rate:.0f}/s, {len(self.errors)} failed, "
+            f"longest gap {self.longest_gap:.2f} s, {self.watches_cut} watches cut"
+        )
+
+    def connect(self) -> HTTPSConnection:
+        return HTTPSConnection(self.host, self.port, timeout=TIMEOUT, context=self.context)
+
+    def client(self, kind: str) -> None:
+        """Ask at a steady pace until it is over."""
+        connection, last = self.connect(), time.monotonic()
+        while not self._over.is_set():
+            began = time.monotonic()
+            error = ask(connection)
+            now = time.monotonic()
+            with self._lock:
+                self.requests += 1
+                self.longest_gap = max(self.longest_gap, now - last)
+                self.errors += [f"{kind}: {error}"] if error else []
+            last = last if error else now
+            if error or kind == "new":
+                connection.close()
+                connection = self.connect()
+            self._over.wait(max(0.0, PACE - (time.monotonic() - began)))
+        connection.close()
+
+    def watch(self, stream: Any) -> None:
+        """Read events until it is over, or the server ends it."""
+        try:
+            while stream.readline():
+                pass
+        except (OSError, ValueError, HTTPException):
+            pass  # as good as an end
+        if not self._over.is_set():
+            self.watches_cut += 1
+
+    def run(self, watching: HTTPSConnection) -> "Iterator[Load]":
+        watching.request("GET", WATCH)
+        answer, stream = watching.getresponse(), watching.sock
+        stream.settimeout(None)
+        work = [(self.client, "new")] * NEW + [(self.client, "kept")] * KEPT + [(self.watch, answer)]
+        threads = [threading.Thread(target=target, args=(argument,), daemon=True) for target, argument in work]
+        began = time.monotonic()
+        for thread in threads:
+            thread.start()
+        try:
+            yield self
+        finally:
+            self._over.set()
+            stream.shutdown(socket.SHUT_RDWR)
+            for thread in threads:
+                thread.join(TIMEOUT)
+            self.seconds = time.monotonic() - began
+
+
+@contextmanager
+def load(kubeconfig: Path) -> Iterator[Load]:
+    """Ask as an administrator, from several clients at once, while the body runs."""
+    body = YAML(typ="safe").load(kubeconfig)
+    cluster, user = body["clusters"][0]["cluster"], body["users"][0]["user"]
+    host, _, port = cluster["server"].removeprefix("https://").partition(":")
+    context = ssl.create_default_context(cadata=base64.b64decode(cluster["certificate-authority-data"]).decode())
+    pair = kubeconfig.with_suffix(".pem")
+    pair.touch(mode=0o600)
+    pair.write_bytes(b"\n".join(base64.b64decode(user[f"client-{part}-data"]) for part in ("certificate", "key")))
+    context.load_cert_chain(pair)
+    clients = Load(host, int(port or 443), context)
+    yield from clients.run(clients.connect())
+
+
+def ask(connection: HTTPSConnection) -> str:
+    """What went wrong with one request; empty when nothing did."""
+    try:
+        connection.request("GET", PATH)
+        answer = connection.getresponse()
+        answer.read()
+    except (OSError, HTTPException) as error:
+        return f"{type(error).__name__}: {error}"
+    return "" if answer.status == 200 else f"HTTP {answer.status}"

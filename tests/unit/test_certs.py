@@ -1,0 +1,163 @@
+"""What is listed of certificates and keys, how it looks, and what programs are told."""
+
+import base64
+import json
+import secrets
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from cpkit.facts import agent
+from cpkit.health import judge
+from cpkit.health.credentials import CHECKS, Credential, credentials, ends_first
+from cpkit.pki.authorities import encryption_configuration
+from cpkit.pki.keys import key_to_pem, new_key, public_to_pem
+from cpkit.pki.leaves import NAMES
+from cpkit.ui.certs import page
+from cpkit.ui.certs_text import as_json, as_prometheus
+from tests.unit.health_snapshots import NAMES as CAPTURED
+from tests.unit.health_snapshots import Raw, Spoil, captured, certificate, host, silence, spoiled
+
+DAY = 86400.0
+
+
+def listed(*spoils: Spoil) -> dict[tuple[str, str], Credential]:
+    return {(each.node, each.name): each for each in credentials(spoiled(*spoils))}
+
+
+def cert(node: str, name: str, **changes: Any) -> Spoil:
+    return lambda raw: certificate(raw, node, name).update(changes)
+
+
+def test_every_leaf_ca_kubeconfig_and_key_of_every_node_is_listed() -> None:
+    for node in ("cp1", "cp2", "cp3"):
+        names = {name for on, name in listed() if on == node}
+        assert names >= {*NAMES, "ca", "etcd/ca", "front-proxy-ca", "sa.key", "encryption key key1", "loopback"}
+    assert {each.level for each in listed().values()} == {"ok"}
+
+
+def test_a_node_that_does_not_answer_is_one_unknown_line() -> None:
+    mine = [each for (node, _), each in listed(silence("cp2"), silence("lb1")).items() if node in {"cp2", "lb1"}]
+    assert [(each.node, each.kind, each.level) for each in mine] == [(n, "unknown", "unknown") for n in ("cp2", "lb1")]
+    assert all(each.error == "cannot be reached" for each in mine)
+
+
+def drop_served(raw: Raw) -> None:
+    del raw["nodes"]["cp1"]["served"]["2380"]
+
+
+@pytest.mark.parametrize(
+    ("name", "level", "what", "spoil"),
+    [
+        ("apiserver", "fail", "served", cert("cp1", "/apiserver.crt", fingerprint="0")),
+        ("etcd/peer", "unknown", "served", drop_served),
+        ("scheduler", "fail", "key", cert("cp1", "/scheduler.crt", key="mismatch")),
+        ("scheduler", "fail", "key", cert("cp1", "/scheduler.crt", key="absent")),
+        ("apiserver", "fail", "signed_by", cert("cp1", "/apiserver.crt", signed_by="")),
+        ("front-proxy-client", "fail", "accepted", lambda raw: host(raw, "cp1")["clients"].update(
+            {"front-proxy-client": {"status": 401}})),
+        ("etcd/server", "warn", "not_after", lambda raw: certificate(raw, "cp1", "etcd/server.crt").update(
+            not_after=raw["taken"] + 20 * DAY)),
+        ("loopback", "warn", "not_after", lambda raw: raw["nodes"]["cp1"]["served"]["loopback"].update(
+            not_after=raw["taken"] + 50 * DAY)),
+        ("sa.key", "fail", "key", lambda raw: host(raw, "cp1")["keys"]["/etc/kubernetes/pki/sa.key"].update(
+            state="mismatch")),
+    ],
+)  # fmt: skip
+def test_what_is_not_well_is_marked_on_its_line_and_no_other(name: str, level: str, what: str, spoil: Spoil) -> None:
+    before, after = listed(), listed(spoil)
+    assert after["cp1", name].level == level
+    assert getattr(after["cp1", name], what) != getattr(before["cp1", name], what)
+    assert [place for place, each in after.items() if each.level != "ok"] == [("cp1", name)]
+
+
+def test_a_server_that_is_away_says_nothing_about_a_certificate() -> None:
+    def away(raw: Raw) -> None:
+        host(raw, "cp1")["clients"]["scheduler"] = {"status": 0, "error": "Connection refused"}
+
+    assert listed(away)["cp1", "scheduler"].accepted == "unknown"
+
+
+def test_what_ends_first_is_found_among_all_that_ends() -> None:
+    soon = cert("cp3", "etcd/peer.crt", not_after=captured("healthy").taken + DAY)
+    first = ends_first(credentials(spoiled(soon)))
+    assert first is not None
+    assert (first.node, first.name) == ("cp3", "etcd/peer")
+
+
+def drawn(name: str, width: int, *, wide: bool = False) -> str:
+    out = StringIO()
+    snapshot = captured(name)
+    Console(file=out, width=width).print(page(snapshot, judge(snapshot, CHECKS), width=width, wide=wide))
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("width", [80, 100])
+@pytest.mark.parametrize("name", CAPTURED)
+def test_the_list_fits_the_terminal_and_cuts_nothing_off(name: str, width: int) -> None:
+    text = drawn(name, width)
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= width
+
+
+def test_nodes_that_are_alike_share_a_line_and_the_wide_list_has_one_for_each() -> None:
+    lines = [line.split() for line in drawn("healthy", 100).splitlines()]
+    assert [line[2:5] for line in lines if line[1:2] == ["apiserver"]] == [["cp1", "cp2", "cp3"]]
+    wide = drawn("healthy", 200, wide=True)
+    assert len([line for line in wide.splitlines() if line.split()[2:3] == ["apiserver"]]) == 3
+    assert "CN=kube-apiserver" in wide
+
+
+def test_programs_get_every_credential_and_metrics_only_of_what_is_known() -> None:
+    snapshot = captured("one_off")
+    document = json.loads(as_json(snapshot, judge(snapshot, CHECKS)))
+    assert document["verdict"] == "unknown"
+    assert {"cp1", "cp2", "cp3"} <= {each["node"] for each in document["credentials"]}
+    metrics = as_prometheus(snapshot, ())
+    assert 'cpkit_certificate_served{cluster="lab",node="cp2",name="apiserver"} 1' in metrics
+    assert 'cpkit_certificate_served{cluster="lab",node="cp3"' not in metrics
+    assert 'cpkit_certificate_level{cluster="lab",node="cp3",name="everything",fingerprint=""} 3' in metrics
+
+
+# The agent's part.
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(agent, "CONFIG", str(tmp_path))
+    monkeypatch.setattr(agent, "PKI", str(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.parametrize("kind", ["ecdsa-p256", "rsa-2048"])
+@pytest.mark.parametrize("state", ["match", "mismatch", "absent"])
+def test_the_service_account_key_is_compared_with_its_public_half(folder: Path, kind: str, state: str) -> None:
+    key = new_key(kind)
+    (folder / "sa.pub").write_text(public_to_pem(key))
+    if state != "absent":
+        (folder / "sa.key").write_text(key_to_pem(key if state == "match" else new_key(kind)))
+    found = agent.keys()[f"{folder}/sa.key"]
+    assert found["state"] == state
+    assert found["fingerprint"]
+
+
+def test_encryption_keys_are_told_apart_without_being_told(folder: Path) -> None:
+    secret = base64.b64encode(secrets.token_bytes(32)).decode()
+    (folder / "encryption.yaml").write_text(encryption_configuration(secret))
+    found = agent.keys()
+    assert list(found) == [f"{folder}/encryption.yaml#key1"]
+    assert secret[:8] not in json.dumps(found)
+    (folder / "encryption.yaml").write_text(encryption_configuration(base64.b64encode(b"0" * 32).decode()))
+    assert agent.keys() != found
+
+
+def test_what_a_kubeconfig_embeds_is_read_and_what_it_names_is_not(folder: Path) -> None:
+    parts = {"certificate-authority": b"ca", "client-certificate": b"crt", "client-key": b"key"}
+    lines = [f"    {name}-data: {base64.b64encode(value).decode()}" for name, value in parts.items()]
+    (folder / "admin.conf").write_text("\n".join(["clusters:", *lines]))
+    assert agent.embedded(f"{folder}/admin.conf") == parts
+    (folder / "admin.conf").write_text("    client-certificate: /a/file.crt\n")
+    assert set(agent.embedded(f"{folder}/admin.conf").values()) == {b""}

@@ -1,0 +1,160 @@
+"""The keys of an EncryptionConfiguration, what a rotation has left to do, and what etcd's raw values are under."""
+
+from itertools import product
+
+import pytest
+
+from cpkit.errors import Refused
+from cpkit.etcd import Row
+from cpkit.facts.encryption import LOADED, PAGE, PLAIN, counts, encrypted_with
+from cpkit.operations.rewriting import path
+from cpkit.pki.authorities import encryption_configuration
+from cpkit.pki.encryption import Configuration, Key, parse, rotation, with_keys
+
+TEXT = encryption_configuration("b2xk")
+A, B = Key("key1", "b2xk"), Key("key2", "bmV3")
+STAGES = ("add", "promote", "drop")
+REACHED = {"": (A,), "add": (A, B), "promote": (B, A), "drop": (B,)}  # the keys of a node after a stage
+
+
+def holding(*keys: Key) -> Configuration:
+    return parse(with_keys(TEXT, keys))
+
+
+def test_a_new_clusters_configuration_is_read() -> None:
+    read = parse(TEXT)
+    assert (read.keys, read.resources, read.providers) == ((A,), ("secrets",), ("secretbox", "identity"))
+
+
+def test_only_the_keys_are_replaced_and_their_order_is_kept() -> None:
+    read = holding(B, A)
+    assert read.keys == (B, A)
+    assert (read.rest, read.resources, read.providers) == (parse(TEXT).rest, ("secrets",), ("secretbox", "identity"))
+
+
+def test_no_secret_is_shown() -> None:
+    assert "b2xk" not in repr(holding(A)) + repr(A)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("kind: Other", "no EncryptionConfiguration"),
+        ("[", "cannot be read"),
+        ("", "cannot be read"),
+        (TEXT.replace("secretbox", "aescbc"), "aescbc"),
+        (TEXT.replace("- secrets", "- '*.*'"), "covers"),
+        (TEXT.replace("- secrets", "- things.example.org"), "covers things.example.org"),
+        (with_keys(TEXT, ()), "different keys"),
+    ],
+)
+def test_what_cannot_be_rotated_is_said(text: str, why: str) -> None:
+    with pytest.raises(ValueError, match=why.replace("*", "[*]")):
+        parse(text)
+
+
+def test_a_new_rotation_makes_the_next_key() -> None:
+    plan = rotation(dict.fromkeys(("cp1", "cp2", "cp3"), holding(A)))
+    assert (plan.new.name, plan.old, plan.begun) == ("key2", (A,), False)
+    assert len(plan.new.secret) == 44
+    assert plan.new.secret != rotation({"cp1": holding(A)}).new.secret
+    assert rotation({"cp1": holding(Key("mine", "b2xk"))}).new.name == "key1"
+
+
+def mixtures() -> list[tuple[str, ...]]:
+    """What three nodes can have reached when a run was cut off: two stages next to one another, in every way."""
+    order = ["", *STAGES]
+    near = [(mine, other) for mine, other in product(order, order) if abs(order.index(mine) - order.index(other)) <= 1]
+    found: set[tuple[str, ...]] = {nodes for pair in near for nodes in product(pair, repeat=3)}
+    return sorted(nodes for nodes in found if set(nodes) not in ({""}, {"drop"}))
+
+
+@pytest.mark.parametrize("reached", mixtures())
+def test_a_cut_off_run_is_taken_up_with_the_same_key(reached: tuple[str, ...]) -> None:
+    nodes = {f"cp{number}": holding(*REACHED[stage]) for number, stage in enumerate(reached, 1)}
+    plan = rotation(nodes)
+    assert (plan.new, plan.old, plan.begun) == (B, (A,), True)
+    for name, stage in zip(nodes, reached, strict=True):
+        passed = STAGES[: STAGES.index(stage) + 1] if stage else ()
+        assert [each for each in STAGES if plan.done(each, nodes[name].names)] == list(passed)
+    assert [plan.wanted(stage) for stage in STAGES] == [(A, B), (B, A), (B,)]
+    # The order of stages: no node writes with a key that another cannot read, nor loses one that another writes with.
+    held = {name: each.keys for name, each in nodes.items()}
+    for stage, name in product(STAGES, nodes):
+        if not plan.done(stage, [key.name for key in held[name]]):
+            held[name] = plan.wanted(stage)
+        writes = {keys[0] for keys in held.values()}
+        assert all(writes <= set(keys) for keys in held.values())
+    assert set(held.values()) == {(B,)}
+
+
+def test_a_run_cut_off_after_its_last_node_is_finished_and_no_other_is_begun() -> None:
+    nodes = dict.fromkeys(("cp1", "cp2", "cp3"), holding(B))
+    assert rotation(nodes, "key2").new == B
+    assert rotation(nodes, "key2").old == ()
+    assert rotation(nodes).new.name == "key3"
+
+
+def test_a_run_cut_off_before_its_first_node_makes_the_key_anew() -> None:
+    plan = rotation({"cp1": holding(A)}, "key2")
+    assert (plan.new.name, plan.begun) == ("key2", False)
+
+
+@pytest.mark.parametrize(
+    ("other", "why"),
+    [
+        (holding(Key("key1", "b3RoZXI=")), "another key"),
+        (parse(TEXT.replace("- secrets", "- configmaps")), "differs"),
+        (holding(A, Key("x", "eA=="), Key("key01", "eQ==")), "not known which"),
+    ],
+)
+def test_nodes_that_do_not_fit_together_are_refused(other: Configuration, why: str) -> None:
+    with pytest.raises(Refused, match=why):
+        rotation({"cp1": holding(A), "cp2": other})
+
+
+@pytest.mark.parametrize(
+    ("value", "name"),
+    [
+        (b"k8s:enc:secretbox:v1:key1:\x00\xff", "key1"),
+        (b"k8s:enc:secretbox:v1:key10:x", "key10"),
+        (b"k8s:enc:aescbc:v1:key1:x", "aescbc:key1"),
+        (b"k8s:enc:kms:v2:mine:x", "kms:mine"),
+        (b"k8s\x00\n\x0c", PLAIN),
+        (b"", PLAIN),
+    ],
+)
+def test_a_raw_value_tells_its_key(value: bytes, name: str) -> None:
+    assert encrypted_with(value) == name
+
+
+class Etcd:
+    def __init__(self, held: dict[bytes, bytes]) -> None:
+        self.held = [Row(key, value, 7) for key, value in sorted(held.items())]
+
+    def rows(self, start: bytes, end: bytes, *, revision: int, limit: int) -> tuple[Row, ...]:
+        assert revision == 7
+        return tuple(row for row in self.held if start <= row.key < end)[:limit]
+
+
+def test_objects_are_counted_by_key_over_pages_and_nothing_else_is() -> None:
+    rows = {b"/registry/secrets/a/%d" % n: b"k8s:enc:secretbox:v1:key%d:x" % (1 + n % 2) for n in range(2 * PAGE + 2)}
+    rows |= {b"/registry/secrets/a/plain": b"k8s\x00", b"/registry/secretsother/a": b"", b"/registry/pods/a/b": b""}
+    assert counts(Etcd(rows), ("secrets", "configmaps"), 7) == {
+        "secrets": {"key1": PAGE + 1, "key2": PAGE + 1, PLAIN: 1},
+        "configmaps": {},
+    }
+
+
+def test_an_object_is_found_in_the_api() -> None:
+    assert path("secrets", "kube-system/a.b") == "/api/v1/namespaces/kube-system/secrets/a.b"
+    assert path("namespaces", "default") == "/api/v1/namespaces/default"
+
+
+def test_the_loaded_file_is_read_from_the_metric() -> None:
+    metric = (
+        'apiserver_encryption_config_controller_last_config_info{apiserver_id_hash="sha256:aa",hash="sha256:bb"} 1\n'
+    )
+    found = LOADED.search(f"# HELP x\n{metric}")
+    assert found
+    assert found[1] == "bb"
