@@ -31,6 +31,7 @@ class Pass:
     done: Callable[[Snapshot, str], bool]  # pure; asked only of a node that answered
     variables: Mapping[str, Any] = field(default_factory=dict)
     mends: frozenset[str] = frozenset()  # checks of the node itself that do not keep it from being touched
+    stops_etcd: bool = False  # the member stops for a moment; if it leads, leadership is handed over before
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,7 @@ class Engine:
     step: Callable[[str], AbstractContextManager[None]]  # journals and shows
     halt: Halt
     allow_degraded: bool = False
+    step_down: Callable[[Snapshot, str], None] | None = None  # hands leadership on; needed where a pass stops etcd
     gate_wait: float = GATE
     back_wait: float = BACK
     pause: float = PAUSE
@@ -103,6 +105,9 @@ class Engine:
                 raise _halted(waiting)
             snapshot = self._open(step, node, snapshot)
             turn = Turn(step, node, self._despite(snapshot, node))
+            if step.stops_etcd and leader(snapshot) == node:
+                assert self.step_down is not None  # noqa: S101 - who stops members says how leadership leaves them
+                self.step_down(snapshot, node)
             with self.step(str(turn)):
                 self.play(turn)
                 snapshot = self._back(turn)

@@ -1,7 +1,9 @@
 """What is asked of etcd by name: hand leadership over, compact, take alarms back."""
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from time import monotonic, sleep
+from typing import TYPE_CHECKING
 
 from cpkit.errors import CpkitError, Refused, Unreachable
 from cpkit.etcd import Alarm, EtcdError, EtcdRefused
@@ -11,8 +13,13 @@ from cpkit.health.members import leader, membership
 from cpkit.health.upkeep import compaction, full, refuse_as_leader
 from cpkit.operations.members import Members
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from cpkit.etcd import MemberClient
+
 HANDOVER = 5.0  # seconds until everybody knows a new leader
-POLL = 0.1
+REST, LOOK = 0.3, 0.02  # seconds until the log rests, and between two looks
 COMPACT_SECONDS = 600.0  # for one member to forget a long history
 
 
@@ -23,6 +30,7 @@ class Handover:
     before: str
     after: str
     seconds: float
+    held: tuple[str, ...] = ()  # whose API servers waited meanwhile
 
 
 @dataclass(frozen=True)
@@ -51,19 +59,39 @@ def move_leader(members: Members, to: str) -> Handover:
 
 
 def hand_over(members: Members, snapshot: Snapshot, to: str) -> Handover:
-    """Hand leadership to a member, and wait until it leads."""
-    before, began = leader(snapshot), monotonic()
+    """Hand leadership to a member while no API server asks for a write, and wait until everybody knows it leads."""
+    before = leader(snapshot)
     if before == to:
         return Handover(before, to, 0.0)
     target = int(snapshot.etcd.statuses[to].id, 16)
-    with members.open(before) as client:
-        client.move_leader(target)
-    with members.open(to) as client:
-        while client.status().leader != target:
-            if monotonic() - began > HANDOVER:
-                raise CpkitError(f"it was handed leadership, but does not lead after {HANDOVER:.0f} s", node=to)
-            sleep(POLL)
-    return Handover(before, to, monotonic() - began)
+    answering = {name for name, status in snapshot.etcd.statuses.items() if not status.error}
+    with ExitStack() as stack:
+        clients = {name: stack.enter_context(members.open(name)) for name in sorted(answering | {before, to})}
+        for client in clients.values():
+            client.status()  # connects, which takes longer than anything that follows
+        with members.hold() as held:
+            began = monotonic()
+            _await_rest(clients[before])
+            clients[before].move_leader(target)
+            _await_leader(clients, target, to)
+            seconds = monotonic() - began
+    return Handover(before, to, seconds, held)
+
+
+def _await_rest(client: "MemberClient") -> None:
+    """Wait until what was under way is written: two looks at the log that see the same; not longer than REST."""
+    ends, last = monotonic() + REST, -1
+    while (index := client.status().raft_index) != last and monotonic() < ends:
+        last = index
+        sleep(LOOK)
+
+
+def _await_leader(clients: "Mapping[str, MemberClient]", target: int, to: str) -> None:
+    ends = monotonic() + HANDOVER
+    while any(client.status().leader != target for client in clients.values()):
+        if monotonic() > ends:
+            raise CpkitError(f"it was handed leadership, but does not lead after {HANDOVER:.0f} s", node=to)
+        sleep(LOOK)
 
 
 def compact(members: Members, *, revision: int | None = None, keep: int = 0) -> Compaction:

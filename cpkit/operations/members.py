@@ -11,6 +11,7 @@ from cpkit.facts.member import open_member
 from cpkit.facts.snapshot import Snapshot
 from cpkit.inventory import Cluster
 from cpkit.journal import Run, open_run, owner
+from cpkit.operations.holding import holding
 from cpkit.operations.listener import Listener, stepping
 from cpkit.operations.unlock import holders
 
@@ -26,12 +27,17 @@ class Members:
 
     look: Callable[[], Snapshot]
     open: "Callable[[str], AbstractContextManager[MemberClient]]"  # a client of a node's member
+    hold: Callable[[], AbstractContextManager[tuple[str, ...]]]  # while it lasts, these API servers ask for nothing
 
 
 def over_ssh(cluster: Cluster) -> Members:
     """The members of a cluster, each through a tunnel to its own node."""
     nodes = {node.name: node for node in cluster.control_plane}
-    return Members(look=lambda: collect(cluster), open=lambda name: open_member(nodes[name], timeout=CALL))
+    return Members(
+        look=lambda: collect(cluster),
+        open=lambda name: open_member(nodes[name], timeout=CALL),
+        hold=lambda: holding(cluster.control_plane),
+    )
 
 
 def refuse_locked(cluster: Cluster) -> None:

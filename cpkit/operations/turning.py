@@ -1,4 +1,4 @@
-"""What a run that goes from node to node notes for its timeline: etcd's leaders, and whose turn it is."""
+"""What a run that goes from node to node has to do with etcd's leader, and with whose turn it is."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -6,9 +6,12 @@ from contextlib import AbstractContextManager, contextmanager
 from cpkit.facts.collect import collect
 from cpkit.facts.snapshot import Snapshot
 from cpkit.health.members import leader
+from cpkit.health.upkeep import successor
 from cpkit.inventory import Cluster
 from cpkit.journal import Run
+from cpkit.operations.etcd import hand_over
 from cpkit.operations.listener import Watcher
+from cpkit.operations.members import over_ssh
 
 Stepping = Callable[[str], AbstractContextManager[None]]
 
@@ -27,6 +30,20 @@ def looking(cluster: Cluster, run: Run) -> Callable[[], Snapshot]:
         return snapshot
 
     return look
+
+
+def stepping_down(cluster: Cluster, run: Run, step: Stepping) -> Callable[[Snapshot, str], None]:
+    """How leadership leaves a node whose member is to stop, as a step of the run; it stays where nobody may take it."""
+
+    def step_down(snapshot: Snapshot, node: str) -> None:
+        to = successor(snapshot, node)
+        if not to:
+            return
+        with step(f"Hand etcd's leadership from {node} to {to}"):
+            moved = hand_over(over_ssh(cluster), snapshot, to)
+            run.write("handover", node=to, seconds=round(moved.seconds, 3), held=moved.held)
+
+    return step_down
 
 
 def term(snapshot: Snapshot) -> int:

@@ -23,7 +23,7 @@ from cpkit.operations.interrupting import interruptible
 from cpkit.operations.kubelets import kubelets
 from cpkit.operations.listener import Confirm, Listener, Watcher, WatchFactory, stepping
 from cpkit.operations.plays import Plays
-from cpkit.operations.turning import ending_turns, looking, term
+from cpkit.operations.turning import ending_turns, looking, stepping_down, term
 from cpkit.rolling import GATE, Engine, Turn, halting
 from cpkit.runs import drawn_run
 from cpkit.upgrade import STEPS, Outside, Target, UpgradePlan, passes, target_of
@@ -198,7 +198,8 @@ def _roll(cluster: Cluster, target: Target, options: Options, plays: Plays, watc
     with halting(told) as halt, plays.locked(place):
         with step("Put the binaries on all nodes"):
             plays.apply(place)
-        engine = Engine(looking(cluster, plays.run), turn, ending_turns(watcher, step), halt)
+        down = stepping_down(cluster, plays.run, step)
+        engine = Engine(looking(cluster, plays.run), turn, ending_turns(watcher, step), halt, step_down=down)
         return engine.run(passes(collect(cluster), target, options.only))
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from paramiko import SFTPClient, Transport
 
     from cpkit.inventory import Node
+    from cpkit.ssh.conversation import Conversation
 
 
 class Connection:
@@ -63,10 +64,7 @@ class Connection:
 
         The stream can be sent but once, so what sudo wants is learnt before, by asking the program for its version.
         """
-        command, secret = shlex.join(argv), b""
-        if self.node.ssh.become and self.user != "root":
-            secret = self._password_for([argv[0], "--version"], timeout)
-            command = rules.with_password(argv) if secret else rules.without_password(argv)
+        command, secret = self._as_root(argv, timeout)
         from cpkit.ssh.execute import pour
 
         try:
@@ -76,6 +74,22 @@ class Connection:
             raise
         self._raise_refusal(done)
         return done
+
+    @contextmanager
+    def converse(self, argv: Sequence[str], *, timeout: float) -> Iterator["Conversation"]:
+        """Run a command as root and talk to it line by line; its input ends with the context."""
+        command, secret = self._as_root(argv, timeout)
+        from cpkit.ssh.conversation import converse
+
+        with converse(self._transports[-1], command, secret, timeout=timeout) as conversation:
+            yield conversation
+
+    def _as_root(self, argv: Sequence[str], timeout: float) -> tuple[str, bytes]:
+        """A command line that runs argv as root and goes on reading its stdin, and what sudo reads of that first."""
+        if not self.node.ssh.become or self.user == "root":
+            return shlex.join(argv), b""
+        secret = self._password_for([argv[0], "--version"], timeout)
+        return (rules.with_password(argv) if secret else rules.without_password(argv)), secret
 
     def _password_for(self, argv: Sequence[str], timeout: float) -> bytes:
         """What sudo reads before it runs a program; nothing if it asks for nothing."""

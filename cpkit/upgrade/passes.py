@@ -57,7 +57,13 @@ def done(step: Step, target: Target, only: Collection[str] = ()) -> Callable[[Sn
 def passes(snapshot: Snapshot, target: Target, only: Collection[str] = ()) -> tuple[Pass, ...]:
     """The passes of an upgrade; those of the controllers only if all API servers have the target's version by then."""
     return tuple(
-        Pass(step.name, step.playbook, done(step, target, only), {"gate_asked": True})
+        Pass(
+            step.name,
+            step.playbook,
+            done(step, target, only),
+            {"gate_asked": True},
+            stops_etcd="etcd" in step.components,
+        )
         for step in _allowed(snapshot, target, only)
     )
 

@@ -98,7 +98,7 @@ class Etcd:
 
     @property
     def reached(self) -> Members:
-        return Members(self.look, self.open)
+        return Members(self.look, self.open, hold=lambda: nullcontext(()))  # nobody else asks these members
 
     def put(self, key: str, value: bytes) -> None:
         with self.members["cp1"].client(timeout=10) as client:

@@ -1,6 +1,8 @@
-"""Requests through the endpoint while something happens: on new connections, on kept ones, and a watch."""
+"""Requests through the endpoint while something happens: reads on new and on kept connections, writes, and a watch."""
 
 import base64
+import json
+import secrets
 import socket
 import ssl
 import threading
@@ -15,10 +17,11 @@ from typing import Any
 from ruamel.yaml import YAML
 
 PATH = "/api/v1/namespaces/kube-system"
+WRITTEN = f"{PATH}/configmaps"
 WATCH = "/api/v1/configmaps?watch=1&timeoutSeconds=3600"
 PACE = 0.05  # seconds between two requests of one client
 TIMEOUT = 10.0
-NEW, KEPT = 3, 3  # clients of each kind: 120 requests a second, if the machine is up to it
+NEW, KEPT, WRITING = 2, 2, 2  # clients of each kind: 120 requests a second, if the machine is up to it
 
 
 @dataclass
@@ -29,6 +32,7 @@ class Load:
     port: int
     context: ssl.SSLContext
     requests: int = 0
+    written: dict[str, int] = field(default_factory=dict)  # object -> the last number that was acknowledged
     errors: list[str] = field(default_factory=list)
     longest_gap: float = 0.0  # seconds between two answers to any one client
     watches_cut: int = 0
@@ -43,18 +47,23 @@ class Load:
     def __str__(self) -> str:
         return (
             f"{self.requests} requests, {self.rate:.0f}/s, {len(self.errors)} failed, "
-            f"longest gap {self.longest_gap:.2f} s, {self.watches_cut} watches cut"
+            f"longest gap {self.longest_gap:.2f} s, {self.watches_cut} watches cut, "
+            f"{sum(self.written.values())} writes acknowledged"
         )
 
     def connect(self) -> HTTPSConnection:
         return HTTPSConnection(self.host, self.port, timeout=TIMEOUT, context=self.context)
 
     def client(self, kind: str) -> None:
-        """Ask at a steady pace until it is over."""
+        """Ask at a steady pace until it is over; one that writes counts up in an object of its own."""
         connection, last = self.connect(), time.monotonic()
+        name = f"load-{secrets.token_hex(4)}"
+        if kind == "write":
+            created = ask(connection, "POST", WRITTEN, {"metadata": {"name": name}})
+            self.written[name], self.errors = 0, self.errors + ([f"create: {created}"] if created else [])
         while not self._over.is_set():
             began = time.monotonic()
-            error = ask(connection)
+            error = self._write(connection, name) if kind == "write" else ask(connection)
             now = time.monotonic()
             with self._lock:
                 self.requests += 1
@@ -66,6 +75,24 @@ class Load:
                 connection = self.connect()
             self._over.wait(max(0.0, PACE - (time.monotonic() - began)))
         connection.close()
+
+    def _write(self, connection: HTTPSConnection, name: str) -> str:
+        number = self.written[name] + 1
+        error = ask(connection, "PATCH", f"{WRITTEN}/{name}", {"data": {"number": str(number)}})
+        if not error:
+            self.written[name] = number
+        return error
+
+    def lost(self) -> dict[str, str]:
+        """Objects that hold less than was acknowledged, and what they hold; asked when it is over."""
+        connection, found = self.connect(), {}
+        for name, number in self.written.items():
+            connection.request("GET", f"{WRITTEN}/{name}")
+            held = json.loads(connection.getresponse().read()).get("data", {}).get("number", "0")
+            if int(held) < number:
+                found[name] = f"{held} of {number}"
+        connection.close()
+        return found
 
     def watch(self, stream: Any) -> None:
         """Read events until it is over, or the server ends it."""
@@ -81,7 +108,8 @@ class Load:
         watching.request("GET", WATCH)
         answer, stream = watching.getresponse(), watching.sock
         stream.settimeout(None)
-        work = [(self.client, "new")] * NEW + [(self.client, "kept")] * KEPT + [(self.watch, answer)]
+        kinds = ["new"] * NEW + ["kept"] * KEPT + ["write"] * WRITING
+        work = [*((self.client, kind) for kind in kinds), (self.watch, answer)]
         threads = [threading.Thread(target=target, args=(argument,), daemon=True) for target, argument in work]
         began = time.monotonic()
         for thread in threads:
@@ -111,12 +139,13 @@ def load(kubeconfig: Path) -> Iterator[Load]:
     yield from clients.run(clients.connect())
 
 
-def ask(connection: HTTPSConnection) -> str:
+def ask(connection: HTTPSConnection, method: str = "GET", path: str = PATH, body: dict[str, Any] | None = None) -> str:
     """What went wrong with one request; empty when nothing did."""
+    kind = "merge-patch+json" if method == "PATCH" else "json"
     try:
-        connection.request("GET", PATH)
+        connection.request(method, path, json.dumps(body) if body else None, {"Content-Type": f"application/{kind}"})
         answer = connection.getresponse()
-        answer.read()
+        told = answer.read()
     except (OSError, HTTPException) as error:
         return f"{type(error).__name__}: {error}"
-    return "" if answer.status == 200 else f"HTTP {answer.status}"
+    return "" if answer.status < 300 else f"HTTP {answer.status}: {told[:200].decode(errors='replace')}"

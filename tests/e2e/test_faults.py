@@ -8,6 +8,9 @@ from http.client import HTTPException, HTTPSConnection
 
 import pytest
 
+from cpkit.inventory import load as load_inventory
+from cpkit.operations.holding import holding
+from tests.e2e.load import load
 from tests.e2e.raised import LabFactory, run_cpkit
 from tests.e2e.running import NOT_HEALTHY, UNKNOWN, Cluster, Traffic, await_that, bootstrap, traffic
 
@@ -188,3 +191,34 @@ def test_health_reports_etcd_while_no_api_server_runs(cluster: Cluster) -> None:
     assert down <= health.troubles("fail")
     assert health.summary.startswith("3 voters, 3 healthy: one more may fail")
     assert not {check for check, _ in health.troubles("fail", "unknown") if check.startswith("etcd.")}
+
+
+def test_leadership_is_handed_over_with_no_failed_write(cluster: Cluster) -> None:
+    first = str(cluster.health().report["etcd"]["leader"])
+    others = [name for name in cluster.control_plane if name != first]
+    with load(cluster.kubeconfig) as seen:
+        for to in (*others, first, *others):
+            done = run_cpkit("etcd", "move-leader", "-i", cluster.lab.name, "--to", to)
+            assert done.returncode == 0, done.stderr
+            assert to in done.stdout
+    print(seen)  # noqa: T201 - a measurement to be read
+    assert seen.errors == []
+    assert seen.lost() == {}
+    assert cluster.health().report["etcd"]["leader"] == others[-1]
+
+
+STATE = "cut -d' ' -f3 /proc/$(systemctl show --property MainPID --value kube-apiserver)/stat"
+# The agent and sudo before it, but not the child in a session of its own that waits for their end.
+AGENTS = "for each in $(pgrep -f '[H]olds the main process'); do [ $(ps -o sid= -p $each) = $each ] || echo $each; done"
+
+
+def test_an_api_server_goes_on_when_whoever_holds_it_is_killed(cluster: Cluster) -> None:
+    nodes = load_inventory(cluster.lab.inventory).control_plane
+    with holding(nodes, longest=60) as held:
+        assert held == cluster.control_plane
+        assert set(cluster.on_each(STATE).values()) == {"T"}
+        killed = cluster.on_each(f"pids=$({AGENTS}); kill -9 $pids; echo $pids", ["cp1"])
+        assert killed["cp1"]
+        await_that(lambda: cluster.on_each(STATE, ["cp1"])["cp1"] != "T", 10)
+        assert set(cluster.on_each(STATE, ["cp2", "cp3"]).values()) == {"T"}
+    await_that(lambda: "T" not in cluster.on_each(STATE).values(), 10)

@@ -11,6 +11,7 @@ import pytest
 
 from cpkit.errors import CpkitError, Exit, Interrupted, Refused, Unreachable
 from cpkit.facts.snapshot import MemberStatus, Snapshot
+from cpkit.health.upkeep import successor
 from cpkit.rolling import Engine, Halt, Pass, Turn, halting, todo
 from tests.unit.health_snapshots import Raw, spoiled
 
@@ -48,6 +49,7 @@ class World:
         self.silent: set[str] = set()
         self.sick: set[str] = set()
         self.played: list[str] = []
+        self.stepped_down: list[tuple[str, str]] = []
         self.on_play: Hook = lambda _: None
         self.patience = 0.02  # seconds; long only where the wait is to end well
 
@@ -72,6 +74,11 @@ class World:
         self.marks[turn.node] = int(turn.step.variables["mark"])
         self.on_play(turn)
 
+    def step_down(self, snapshot: Snapshot, node: str) -> None:
+        assert node == self.leads
+        self.leads = successor(snapshot, node)
+        self.stepped_down.append((node, self.leads))
+
     def run(self, *passes: Pass, halt: Halt | None = None, allow_degraded: bool = False) -> tuple[Turn, ...]:
         @contextmanager
         def step(_name: str) -> Iterator[None]:
@@ -83,6 +90,7 @@ class World:
             step,
             halt or Halt(),
             allow_degraded,
+            self.step_down,
             gate_wait=self.patience,
             back_wait=self.patience,
             pause=0.01,
@@ -90,7 +98,7 @@ class World:
         return engine.run(passes or (mark(1),))
 
 
-def mark(level: int) -> Pass:
+def mark(level: int, *, stops_etcd: bool = False) -> Pass:
     """A pass that is done where the mark is that high."""
 
     def done(snapshot: Snapshot, node: str) -> bool:
@@ -98,7 +106,7 @@ def mark(level: int) -> Pass:
         assert host is not None, "only nodes that answered are asked about"
         return int(host.files[MARK]) >= level
 
-    return Pass(f"Mark {level}", "mark.yml", done, {"mark": str(level)})
+    return Pass(f"Mark {level}", "mark.yml", done, {"mark": str(level)}, stops_etcd=stops_etcd)
 
 
 def subsets(nodes: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
@@ -148,6 +156,24 @@ def test_a_leader_that_moves_is_last_wherever_it_went() -> None:
     world.on_play = move
     world.run()
     assert world.played == ["cp2", "cp1", "cp4", "cp3", "cp5"]
+
+
+@pytest.mark.parametrize("size", [3, 5])
+def test_a_member_that_leads_hands_leadership_on_before_it_stops_and_once_a_pass(size: int) -> None:
+    for leads in NODES[size]:
+        world = World(size, leads=leads)
+        seen: list[str] = []
+
+        def note(_turn: Turn, world: World = world, seen: list[str] = seen) -> None:
+            seen.append(world.leads)
+
+        world.on_play = note
+        world.run(mark(1, stops_etcd=True))
+        assert [before for before, _ in world.stepped_down] == [leads]
+        assert world.played[-1] == leads
+        assert all(node != leader for node, leader in zip(world.played, seen, strict=True))
+        world.run(mark(2))
+        assert len(world.stepped_down) == 1
 
 
 def test_passes_are_made_one_after_the_other_on_all_nodes() -> None:
