@@ -20,6 +20,8 @@ from cpkit.paths import ansible_root
 
 Event = Mapping[str, Any]  # what playbooks/plugins/callback/cpkit_events.py writes
 UNREACHABLE = 4  # ansible-playbook's exit code when a host could not be reached
+# Ansible checks each role's arguments on each host, in tasks tagged so; cpkit has checked the same before it runs a play.
+CHECKED = ("--skip-tags", "always")
 LOCK_TASK = "Stop unless the lock was taken"  # of role claim
 
 
@@ -95,7 +97,7 @@ def _events(play: Play, log: Path, keep_open: tuple[int, ...]) -> Iterator[Event
         ask = ["--become-password-file", "-"] if play.become_password else []
         with log.open("ab") as output, _password(play.become_password) as stdin:
             process = subprocess.Popen(
-                [program(), *argv(play), *ask],
+                [program(), *argv(play), *ask, *CHECKED],
                 env=os.environ | {"ANSIBLE_CONFIG": str(_config()), "CPKIT_EVENTS": str(writing), "NO_COLOR": "1"},
                 stdin=stdin,
                 stdout=output,
