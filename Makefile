@@ -10,6 +10,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 LAB := lab
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+# Where it is set, every call of cpkit compiles cpkit anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test lint unit contract molecule e2e bench clean setup system artifacts upgrade-artifacts
 

@@ -1,5 +1,6 @@
 """The keys of an EncryptionConfiguration, what a rotation has left to do, and what etcd's raw values are under."""
 
+from functools import cache
 from itertools import product
 
 import pytest
@@ -17,6 +18,7 @@ STAGES = ("add", "promote", "drop")
 REACHED = {"": (A,), "add": (A, B), "promote": (B, A), "drop": (B,)}  # the keys of a node after a stage
 
 
+@cache
 def holding(*keys: Key) -> Configuration:
     return parse(with_keys(TEXT, keys))
 
