@@ -8,7 +8,8 @@ from bench.model import HEALTH_BOUND, MEMORY_BOUND, MULTIPLE_BOUND, SECOND_RUN_B
 HEALTH_NODES = 3  # the size the bound is given for
 HEAD = (
     "# Benchmarks\n\n"
-    "Written by `python -m bench --write` (`make bench` prints the same without writing). "
+    "Written by `python -m bench --write` (`make bench` prints the same without writing), what it says of backups by "
+    "`python -m bench --backup --write`. "
     "Times are seconds as medians, with the smallest and largest of the rounds in brackets.\n\n"
     "**The floor** is what the machine needs at the least: the same binaries and the same units and configuration "
     "files, unpacked on all nodes in parallel over SSH by a script (`bench/floor.py`) without Ansible, without any "

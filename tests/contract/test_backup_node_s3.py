@@ -2,7 +2,10 @@
 
 import json
 import os
+import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -167,3 +170,37 @@ def test_large_objects_get_their_name_in_parts_and_listings_have_pages(store: S3
         whole.write(f"n{number}", b"x")
     rows = list(whole._rows({"list-type": "2", "max-keys": "2"}, "Contents", ("continuation-token",)))
     assert len({row.findtext("{*}Key") for row in rows}) >= 5
+
+
+def test_the_role_tries_the_store_from_the_node_and_hides_the_credentials(server: S3Server, tmp_path: Path) -> None:
+    """The role as it is, on this machine and in check mode: only the store is really asked."""
+    root, inventory = Path(__file__).parents[2], tmp_path / "inventory"
+    shutil.copytree(root / "inventories" / "lab", inventory)
+    (tmp_path / "group_vars").symlink_to(root / "playbooks" / "group_vars")
+    (tmp_path / "play.yml").write_text("- hosts: cp1\n  tasks: [{import_role: {name: backup_schedule}}]\n")
+    told = {"inventory_file": str(inventory / "hosts.yml"), "ansible_become": False, "backup_schedule_at": "hourly"}
+    told |= {"ansible_python_interpreter": sys.executable, "backup_recipients": [str(IDENTITY.to_public())]}
+    told |= {"backup_store": server.location("role"), "backup_schedule_s3_credentials": str(tmp_path / "keys")}
+    argv = ["ansible-playbook", "-i", str(inventory), "--connection=local", "--check", "--diff", "-vvv"]
+    environment = os.environ | {"ANSIBLE_CONFIG": str(root / "playbooks" / "ansible.cfg")}
+    environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
+
+    def play(secret: str) -> str:
+        text = f"[default]\naws_access_key_id = {server.access}\naws_secret_access_key = {secret}\n"
+        (tmp_path / "keys").write_text(text)
+        done = subprocess.run(
+            [*argv, "--extra-vars", json.dumps(told), str(tmp_path / "play.yml")],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=environment,
+        )
+        assert secret not in done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    said = play(server.secret)
+    assert "failed=0" in said, said
+    assert "after: /etc/cpkit/backup.json" in said
+    assert "s3_credentials" in said
+    assert "after: /etc/cpkit/backup-s3.json" not in said
+    assert "s3://backups/role refuses: HTTP 403, SignatureDoesNotMatch" in play("another-secret")
