@@ -65,6 +65,7 @@ test: lint upgrade-artifacts
 
 bench: setup artifacts
 	$(BIN)/python -m bench
+	$(BIN)/python -m bench --backup
 
 clean:
 	-[ ! -x $(BIN)/cpkit ] || $(BIN)/cpkit lab down --all

@@ -8,19 +8,26 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bench import host
+from bench.backup import measure
 from bench.measure import one_round, start
 from bench.model import Bootstrap, Floor, Results, Round, Start
+from bench.model_backup import read
 from bench.page import page
+from bench.page_backup import kept, replaced, section
 from cpkit import artifacts
 from cpkit.errors import CpkitError
 from cpkit.versions import version_table
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
+PAGE = DOCS / "benchmarks.md"
 
 
 def main() -> None:
     """Measure, or read an earlier measurement, and show it."""
     options = _options()
+    if options.backup:
+        _backups(options)
+        return
     try:
         results = _read(options.read) if options.read else _measure(options.nodes, options.repeat)
     except (CpkitError, RuntimeError, TimeoutError) as error:
@@ -34,14 +41,35 @@ def main() -> None:
     from bench.plot import plot
 
     plot(results, DOCS / "benchmarks.svg")
-    (DOCS / "benchmarks.md").write_text(text)
-    _say(f"wrote {DOCS / 'benchmarks.md'}")
+    before = kept(PAGE.read_text()) if PAGE.exists() else ""
+    _write(replaced(text, before) if before else text)
+
+
+def _backups(options: argparse.Namespace) -> None:
+    """Measure backups and restores, and show or write that part of the page alone."""
+    try:
+        found = read(options.read) if options.read else measure(options.repeat, _say)
+    except (CpkitError, RuntimeError, TimeoutError) as error:
+        sys.exit(f"Error: {error}")
+    if options.save:
+        options.save.write_text(json.dumps(asdict(found), indent=1) + "\n")
+    part = section(found)
+    if not options.write:
+        print(part)
+        return
+    _write(replaced(PAGE.read_text(), part))
+
+
+def _write(text: str) -> None:
+    PAGE.write_text(text)
+    _say(f"wrote {PAGE}")
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--nodes", type=int, nargs="+", default=[3, 5], help="sizes to measure (default: 3 5)")
     parser.add_argument("--repeat", type=int, default=3, help="rounds of each size (default: 3)")
+    parser.add_argument("--backup", action="store_true", help="measure backups, drills and restores instead")
     parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md and docs/benchmarks.svg")
     parser.add_argument("--save", type=Path, metavar="FILE", help="keep the raw numbers as JSON")
     parser.add_argument("--read", type=Path, metavar="FILE", help="show raw numbers kept before, and measure nothing")

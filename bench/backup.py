@@ -1,21 +1,21 @@
-"""`python -m bench.backup`: backups against `etcdctl snapshot save` on a node, in the same run.
+"""Backups against `etcdctl snapshot save` on a node, drills and restores; 200,000 values of a kilobyte each.
 
-A fresh lab gets a database of 200,000 values of a kilobyte. Then the two take turns: etcdctl saves a file on the node
-itself, unsealed; cpkit seals, verifies and stores on the operator's machine, through SSH, and brings it back there.
+The two take turns: etcdctl saves a file on the node itself, unsealed; cpkit seals, verifies and stores on the machine
+of the operator, through SSH, and brings the backup back there. In the end all nodes are restored from it.
 """
 
-import argparse
 import json
 import os
-import statistics
-import sys
 import tempfile
 import time
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 from bench import host
 from bench.labs import fresh
 from bench.measure import CPKIT, PKI
+from bench.model_backup import Backups, Restore, Turn
 from bench.process import run
 from cpkit.backup.keys import make_identity
 from cpkit.facts.member import open_member
@@ -23,32 +23,37 @@ from cpkit.inventory import Cluster, Node
 from cpkit.ssh import connect
 
 VALUES, SIZE, TRANSACTION = 200_000, 1024, 100
+READY = "Start the API servers and the controllers"
 SAVE = f"""
 cd /var/tmp && rm -f snapshot.db && began=$(date +%s.%N)
 /opt/cpkit/etcd/current/etcdctl --endpoints=https://127.0.0.1:2379 --cacert={PKI}/ca.crt \
   --cert={PKI}/healthcheck-client.crt --key={PKI}/healthcheck-client.key snapshot save snapshot.db >&2
 ended=$(date +%s.%N); echo $began $ended $(stat -c %s snapshot.db); rm -f snapshot.db
 """
+Say = Callable[[str], None]
 
 
-def main() -> None:
-    """Measure, and print medians as JSON."""
-    parser = argparse.ArgumentParser(prog="python -m bench.backup", description=__doc__)
-    parser.add_argument("--repeat", type=int, default=5, help="turns of each (default: 5)")
-    repeat = parser.parse_args().repeat
-    with fresh(3) as cluster, tempfile.TemporaryDirectory() as folder:
-        kubeconfig = Path(folder) / "admin.conf"
-        run((*CPKIT, "bootstrap", "-i", cluster.name, "--yes", "--kubeconfig", str(kubeconfig)))
-        _fill(cluster.control_plane[0])
-        key = Path(folder) / "backup.key"
+def measure(repeat: int, say: Say) -> Backups:
+    """Turns of both sides, and restores of the last backup."""
+    with fresh(3) as cluster, tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        run((*CPKIT, "bootstrap", "-i", cluster.name, "--yes", "--kubeconfig", str(folder / "admin.conf")))
+        fill(cluster.control_plane[0])
+        say(f"filled, load {host.load():.1f}")
+        key = folder / "backup.key"
         recipient = make_identity(key)
-        turns = [_turn(cluster, Path(folder), recipient, key, str(number)) for number in range(repeat)]
-    body = {"machine": host.machine(), "load": host.load(), "turns": turns}
-    body["median"] = {name: statistics.median(turn[name] for turn in turns) for name in turns[0]}
-    print(json.dumps(body, indent=1))
+        turns = [_turn(cluster, folder, recipient, key, str(number)) for number in range(repeat)]
+        for each in turns:
+            say(f"backup {each.ratio:.2f} of etcdctl's {each.etcdctl_mb_per_second:.0f} MB/s, {each.peak_mb:.0f} MB")
+            say(f"  drill {each.drill_seconds:.1f} s, loads {each.etcdctl_load} {each.cpkit_load} {each.drill_load}")
+        restores = [_restore(cluster, folder / str(repeat - 1), key) for _ in range(repeat)]
+        for back in restores:
+            say(f"restore {back.seconds:.1f} s, API after {back.ready_seconds:.1f} s, load {back.load}: {back.steps}")
+    return Backups(datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"), turns, restores)
 
 
-def _fill(node: Node) -> None:
+def fill(node: Node) -> None:
+    """A database of the size that is measured."""
     with open_member(node, timeout=60) as client:
         put, transaction = client.etcd3.transactions.put, client.etcd3.transaction
         for begin in range(0, VALUES, TRANSACTION):
@@ -56,32 +61,32 @@ def _fill(node: Node) -> None:
             transaction([], [put(name, os.urandom(SIZE // 2).hex()) for name in names], [])
 
 
-def _turn(cluster: Cluster, folder: Path, recipient: str, key: Path, name: str) -> dict[str, float]:
+def _turn(cluster: Cluster, folder: Path, recipient: str, key: Path, name: str) -> Turn:
+    etcdctl_load = host.load()
     seconds, size = _etcdctl(cluster.control_plane[0])
-    store = str(folder / name)
+    store, cpkit_load = str(folder / name), host.load()
     ran = run((*CPKIT, "backup", "etcd", "-i", cluster.name, "--to", store, "-r", recipient, "-o", "json"))
     told = json.loads(ran.stdout)
+    verify = (*CPKIT, "backup", "verify", "latest", "--store", store, "--identity", str(key))
     began = time.monotonic()
-    proven = run((*CPKIT, "backup", "verify", "latest", "--store", store, "--identity", str(key)))
-    verified = time.monotonic() - began
-    drilled = run(
-        (*CPKIT, "backup", "verify", "latest", "--store", store, "--identity", str(key), "--drill", "-o", "json")
+    proven = run(verify)
+    verified, drill_load = time.monotonic() - began, host.load()
+    drilled = run((*verify, "--drill", "-o", "json"))
+    return Turn(
+        size_mb=size / 1e6,
+        etcdctl_mb_per_second=size / seconds / 1e6,
+        etcdctl_load=etcdctl_load,
+        cpkit_mb_per_second=told["bytes_per_second"] / 1e6,
+        cpkit_load=cpkit_load,
+        command_seconds=ran.seconds,
+        peak_mb=ran.peak_mb,
+        verify_seconds=verified,
+        verify_peak_mb=proven.peak_mb,
+        drill_seconds=json.loads(drilled.stdout)[0]["receipt"]["seconds"],
+        drill_command_seconds=drilled.seconds,
+        drill_peak_mb=drilled.peak_mb,
+        drill_load=drill_load,
     )
-    turn = {
-        "size_mb": size / 1e6,
-        "etcdctl_mb_per_second": size / seconds / 1e6,
-        "cpkit_mb_per_second": told["bytes_per_second"] / 1e6,
-        "ratio": told["bytes_per_second"] / (size / seconds),
-        "whole_command_seconds": ran.seconds,
-        "peak_mb": ran.peak_mb,
-        "verify_seconds": verified,
-        "verify_peak_mb": proven.peak_mb,
-        "drill_seconds": json.loads(drilled.stdout)[0]["receipt"]["seconds"],
-        "drill_command_seconds": drilled.seconds,
-        "drill_peak_mb": drilled.peak_mb,
-    }
-    print({each: round(value, 2) for each, value in turn.items()}, file=sys.stderr, flush=True)
-    return turn
 
 
 def _etcdctl(node: Node) -> tuple[float, int]:
@@ -91,5 +96,12 @@ def _etcdctl(node: Node) -> tuple[float, int]:
     return float(ended) - float(began), int(size)
 
 
-if __name__ == "__main__":
-    main()
+def _restore(cluster: Cluster, store: Path, key: Path) -> Restore:
+    load = host.load()
+    words = ("--from", str(store), "--identity", str(key), "--confirm", cluster.name, "--no-backup", "-o", "json")
+    ran = run((*CPKIT, "restore", "etcd", "-i", cluster.name, *words))
+    report = json.loads((Path(json.loads(ran.stdout)["directory"]) / "report.json").read_text())
+    steps = {step["step"]: step["seconds"] for step in report["steps"]}
+    names = list(steps)
+    ready = sum(steps[name] for name in names[: names.index(READY) + 1])
+    return Restore(ran.seconds, ready, steps, ran.peak_mb, ran.ansible_mb, load)

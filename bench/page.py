@@ -8,7 +8,8 @@ from bench.model import HEALTH_BOUND, MEMORY_BOUND, MULTIPLE_BOUND, SECOND_RUN_B
 HEALTH_NODES = 3  # the size the bound is given for
 HEAD = (
     "# Benchmarks\n\n"
-    "Written by `python -m bench --write` (`make bench` prints the same without writing). "
+    "Written by `python -m bench --write` (`make bench` prints the same without writing), what it says of backups by "
+    "`python -m bench --backup --write`. "
     "Times are seconds as medians, with the smallest and largest of the rounds in brackets.\n\n"
     "**The floor** is what the machine needs at the least: the same binaries and the same units and configuration "
     "files, unpacked on all nodes in parallel over SSH by a script (`bench/floor.py`) without Ansible, without any "
@@ -49,7 +50,7 @@ def _bring_up(results: Results) -> str:
             )
         )
     head = ("control plane", "floor", "bootstrap", "multiple", "second run", "changes in it")
-    return _table("Bring-up", head, rows)
+    return table("Bring-up", head, rows)
 
 
 def _others(results: Results) -> str:
@@ -58,21 +59,19 @@ def _others(results: Results) -> str:
         rounds = results.of(nodes)
         health = [value for one in rounds for value in one.health]
         etcdctl = [value for one in rounds for value in one.etcdctl]
-        rows.append(
-            (f"`cpkit health`, {nodes} nodes", f"{spread(health, 2)} s", _bound(max(health), HEALTH_BOUND, "s"))
-        )
+        rows.append((f"`cpkit health`, {nodes} nodes", f"{spread(health, 2)} s", bound(max(health), HEALTH_BOUND, "s")))
         rows.append((f"`etcdctl endpoint health --cluster` over ssh, {nodes} nodes", f"{spread(etcdctl, 2)} s", ""))
     every = results.rounds
     memory = [one.bootstrap.cpkit_mb for one in every]
     rows += [
         ("`cpkit --version`", f"{spread(results.start.seconds, 2)} s", ""),
-        ("memory of cpkit, bootstrap", f"{max(memory):.0f} MB", _bound(max(memory), MEMORY_BOUND, "MB")),
+        ("memory of cpkit, bootstrap", f"{max(memory):.0f} MB", bound(max(memory), MEMORY_BOUND, "MB")),
         ("memory of cpkit, health", f"{max(one.health_mb for one in every):.0f} MB", ""),
         ("memory of Ansible, largest process", f"{max(one.bootstrap.ansible_mb for one in every):.0f} MB", ""),
-        ("multiple of the floor", _worst(every), _bound(max(one.multiple for one in every), MULTIPLE_BOUND, TIMES)),
-        ("second run", f"{_slowest(every):.1f} s at most", _bound(_slowest(every), SECOND_RUN_BOUND, "s")),
+        ("multiple of the floor", _worst(every), bound(max(one.multiple for one in every), MULTIPLE_BOUND, TIMES)),
+        ("second run", f"{_slowest(every):.1f} s at most", bound(_slowest(every), SECOND_RUN_BOUND, "s")),
     ]
-    return _table("Other numbers", ("what", "measured", "bound"), rows) + f"\n{WHAT_IS_ASKED}\n"
+    return table("Other numbers", ("what", "measured", "bound"), rows) + f"\n{WHAT_IS_ASKED}\n"
 
 
 def _stages(results: Results) -> str:
@@ -89,7 +88,7 @@ def _stages(results: Results) -> str:
     for name, field in points.items():
         seconds = ([getattr(one.floor, field) for one in results.of(nodes)] for nodes in sizes)
         rows.append((f"floor: {name} after", *(spread(values) for values in seconds)))
-    return _table("Where the time goes", ("stage", *(f"{nodes} nodes" for nodes in sizes)), rows)
+    return table("Where the time goes", ("stage", *(f"{nodes} nodes" for nodes in sizes)), rows)
 
 
 def _setting(results: Results) -> str:
@@ -99,13 +98,16 @@ def _setting(results: Results) -> str:
     return "\n".join(["## The machine\n", f"Measured {results.date}.\n", *lines, f"\n{SAME_MACHINE} {held}\n"])
 
 
-def _table(title: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def table(title: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table below its heading."""
     lines = [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
     return "\n".join([f"## {title}\n", *lines, ""])
 
 
-def _bound(value: float, bound: float, unit: str) -> str:
-    return f"{'≤' if value <= bound else '**not met:** ≤'} {bound:g} {unit}"
+def bound(value: float, limit: float, unit: str, *, least: bool = False) -> str:
+    """The bound, and whether a value keeps to it."""
+    sign, met = ("≥", value >= limit) if least else ("≤", value <= limit)
+    return f"{'' if met else '**not met:** '}{sign} {limit:g} {unit}"
 
 
 def _worst(rounds: Sequence[Round]) -> str:

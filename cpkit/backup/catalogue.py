@@ -78,11 +78,14 @@ def record(store: Store, sidecar: Sidecar, verification: Verification) -> Sideca
     return proven
 
 
-def remove(store: Store, sidecar: Sidecar) -> None:
-    """Delete a backup and its stream: its sidecar first, so that what a cut leaves behind is listed no more."""
-    store.delete(sidecar.name + SIDECAR)
-    chain.remove(store, sidecar.name, store.list())
-    store.delete(sidecar.object)
+def remove(store: Store, sidecars: Iterable[Sidecar], gone: Callable[[Sidecar], None] = lambda _: None) -> None:
+    """Delete backups and their streams, each sidecar first, so that what a cut leaves behind is listed no more."""
+    items = store.list()
+    for sidecar in sidecars:
+        store.delete(sidecar.name + SIDECAR)
+        chain.remove(store, sidecar.name, items)
+        store.delete(sidecar.object)
+        gone(sidecar)
 
 
 def old(items: Iterable[Item], *, hours: float, now: datetime) -> tuple[Item, ...]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from cpkit.backup.errors import StoreError
 from cpkit.backup.stores import Store
+from cpkit.errors import Unreachable
 
 PATIENCE = 900.0  # seconds a store may be away
 LAST = 5.0  # seconds for it when the user waits for the end
@@ -34,10 +35,10 @@ class Reopening:
                     self.held = self.opening()
                     self.store = self.held.__enter__()
                 call(self.store)
-            except StoreError as error:
+            except (StoreError, Unreachable) as error:  # an SFTP server that is away is a machine that does not answer
                 self.close()
                 if time.monotonic() - began > (LAST if self.ending() else PATIENCE):
-                    raise
+                    raise StoreError(str(error), hint=error.hint) from error
                 if error.message != told:
                     told = error.message
                     self.say(f"the store fails, and is tried again: {told}")

@@ -29,11 +29,12 @@ def drills(store: "Store", wanted: "tuple[Sidecar, ...]", key: "Opening", scratc
             receipt = drill(Asked(store, sidecar, key, scratch), view).receipt
         except CpkitError as error:
             code = max(code, int(error.code))
-            told.append({"name": sidecar.name, "sound": False, "problem": error.message, "receipt": None})
+            problem = {"problem": error.message, "hint": error.hint}
+            told.append({"name": sidecar.name, "sound": False, **problem, "receipt": None})
             if output is Output.TABLE:
                 typer.echo(f"✗ {sidecar.name}: {error}" + (f"\n  {error.hint}" if error.hint else ""))
         else:
-            told.append({"name": sidecar.name, "sound": True, "problem": "", "receipt": asdict(receipt)})
+            told.append({"name": sidecar.name, "sound": True, "problem": "", "hint": "", "receipt": asdict(receipt)})
             if output is Output.TABLE:
                 typer.echo(_receipt(sidecar.name, receipt))
         finally:

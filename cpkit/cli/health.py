@@ -1,6 +1,7 @@
 """`cpkit health`: may this cluster be trusted, and why."""
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -50,11 +51,13 @@ def health(
     from cpkit.facts.collect import collect
     from cpkit.health import exit_code, judge
     from cpkit.inventory import load
+    from cpkit.operations.stream_seen import looking
 
     cluster = with_sudo_password(load(inventory), asked_sudo_password(ask_become_pass))
 
     def read() -> "tuple[Snapshot, tuple[Finding, ...]]":
-        snapshot = collect(cluster, deadline=timeout)
+        seen = looking(cluster.spec, timeout)
+        snapshot = replace(collect(cluster, deadline=timeout), stream=seen())
         return snapshot, judge(snapshot)
 
     if watch:

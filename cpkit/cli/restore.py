@@ -94,6 +94,7 @@ def etcd(
     machine's memory, and taken only if it hashes as etcd's members did.
     """
     from cpkit.backup import open_store
+    from cpkit.backup.catalogue import LATEST
     from cpkit.backup.moment import Wish, parse_time
     from cpkit.operations import restore as operation
     from cpkit.operations import restore_abort, restore_places
@@ -117,7 +118,7 @@ def etcd(
     with open_store(place) as opened:
         sidecar = restore_places.choose(opened, backup, cluster, places)
     key = opening((sidecar,), identity, passphrase_file)
-    options = Options(place, backup, key, dry_run, gone, places, password, wish)
+    options = Options(place, sidecar, key, backup != LATEST, dry_run, gone, places, password, wish)
     try:
         done = operation.restore(cluster, options, view, confirm=asking, watch=Watch)
     finally:

@@ -126,6 +126,18 @@ class EtcdFacts:
 
 
 @dataclass(frozen=True)
+class Stream:
+    """The last word of whoever follows etcd into the store; `error` says why the store could not be asked."""
+
+    backup: str = ""  # that it goes on from
+    owner: str = ""
+    revision: int = 0  # in the store
+    until: float = 0.0  # as of then nothing is missing; seconds since the epoch, by the clock of who follows
+    ended: bool = False  # told to end, not cut off
+    error: str = ""
+
+
+@dataclass(frozen=True)
 class Snapshot:
     """All that was learnt in one reading; a fact that is absent is unknown, never healthy."""
 
@@ -135,6 +147,7 @@ class Snapshot:
     nodes: dict[str, NodeFacts]
     etcd: EtcdFacts
     endpoint: Probe | None = None  # /readyz as the API's clients see it; None without a CA to verify it against
+    stream: Stream | None = None  # None when there is none, or nobody looked
 
     @property
     def control_plane(self) -> Mapping[str, NodeFacts]:

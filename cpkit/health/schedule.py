@@ -1,4 +1,4 @@
-"""Backups that the nodes take by themselves: whether they are taken, and in time."""
+"""Backups that the nodes take by themselves, and the stream between them: whether they come, and in time."""
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -9,7 +9,10 @@ from cpkit.health.check import Verdict, check, commonest, fail, ok, unknown, war
 from cpkit.health.quorum import join
 
 GRACE = 600.0  # seconds after the time and the jitter that a backup may take before it counts as overdue
+SILENT = 15.0  # seconds without a word; every 3 one is due, and a store may take its time
 SET = "Set it again: cpkit backup schedule"
+LIST = "What the store holds: cpkit backup list"
+NOBODY = "not known: no control-plane node could be asked"
 JOURNAL = "On the node: journalctl -u cpkit-backup"
 
 
@@ -22,7 +25,7 @@ def schedule(snapshot: Snapshot) -> Iterator[Verdict]:
         if "backup" in host.missing:
             yield unknown(f"its schedule of backups is not known: {host.missing['backup']}", JOURNAL, node=name)
     if not hosts:
-        yield unknown("not known: no control-plane node could be asked", JOURNAL)
+        yield unknown(NOBODY, JOURNAL)
         return
     if not found:
         yield ok("no backups are scheduled")
@@ -30,6 +33,29 @@ def schedule(snapshot: Snapshot) -> Iterator[Verdict]:
     lacking = [name for name, host in hosts.items() if not host.backup and "backup" not in host.missing]
     yield from _parts(found, lacking)
     yield _due(found, snapshot.taken)
+
+
+@check("backup.stream")
+def stream(snapshot: Snapshot) -> Iterator[Verdict]:
+    """A stream in the store, if there is one, is followed at this moment or was ended on purpose."""
+    seen = snapshot.stream
+    if seen is None:
+        asked = any(facts.host for facts in snapshot.control_plane.values())
+        yield ok("no stream is known") if asked else unknown(NOBODY, JOURNAL)
+        return
+    if seen.error:
+        yield warn(f"whether anybody follows etcd into the store is not known: {seen.error}", LIST)
+        return
+    silence = max(0.0, snapshot.taken - seen.until)
+    told = f"to revision {seen.revision}, after {seen.backup}"
+    if seen.ended:
+        yield ok(f"the stream was ended by {seen.owner} {_ago(seen.until)}, {told}")
+    elif silence <= SILENT:
+        yield ok(f"{seen.owner} follows etcd into the store {told}, {silence:.0f} s behind")
+    else:
+        text = f"nobody follows etcd into the store any more: {seen.owner} did, {told}, until {_ago(seen.until)}"
+        hint = f"Go on, as long as etcd has the history: cpkit backup stream -i {snapshot.plan.cluster}"
+        yield warn(text, hint)
 
 
 def _parts(found: Mapping[str, Schedule], lacking: list[str]) -> Iterator[Verdict]:

@@ -165,13 +165,21 @@ class ClusterSpec(BaseModel):
         str,
         AfterValidator(store_location),
         Field(
-            description="Store of the nodes' own backups, sftp:// or a directory all mount; backup_store if empty.",
-            examples=["/mnt/backups", "sftp://backup@nas.example.org/srv/backups"],
+            description="Store of the nodes' own backups, a directory being one that all mount; backup_store if empty.",
+            examples=["/mnt/backups", "sftp://backup@nas.example.org/srv/backups", "s3://backups/prod?region=eu-1"],
         ),
     ] = ""
     backup_schedule_ssh_key: Annotated[
         str,
         Field(pattern="^(/.*)?$", description="Private key on the nodes for an sftp:// store; root's own if empty."),
+    ] = ""
+    backup_schedule_s3_credentials: Annotated[
+        str,
+        Field(
+            pattern="^([/~].*)?$",
+            description="File on the operator's machine with what the nodes show to S3, made as ~/.aws/credentials is.",
+            examples=["~/.aws/backup-of-prod"],
+        ),
     ] = ""
     backup_schedule_metrics_dir: Annotated[
         str,

@@ -29,6 +29,7 @@ from cpkit.operations.listener import Listener, stepping
 from cpkit.operations.meter import Meter
 from cpkit.ssh import Connection, connect, fan_out
 
+PATIENCE = 10.0  # seconds for a look; a machine with much to do is no reason to have no backup
 CALL = 30.0  # seconds for one call that counts or hashes a large database
 LONGEST = 6 * 3600.0  # seconds for a snapshot; one that stands still is given up much sooner
 
@@ -74,7 +75,7 @@ def backup(cluster: Cluster, options: Options, listener: Listener) -> Result:
     with open_run(cluster.name, "backup") as run, _interruptible():
         step = stepping(run, listener)
         with step("Look at the cluster"):
-            snapshot = collect(cluster)
+            snapshot = collect(cluster, deadline=PATIENCE)
             choice = choose(snapshot, only=options.node)
             listener.say(f"from {choice.node}: {choice.reason}")
         node = next(node for node in cluster.control_plane if node.name == choice.node)

@@ -80,9 +80,7 @@ def prune(store: Store, pruning: Pruning, say: Callable[[str], None]) -> None:
     """Delete what goes, the oldest first, so that a cut leaves the newer ones."""
     if pruning.going and len(pruning.going) == len(pruning.decisions):
         raise Refused("every backup would go")
-    for sidecar in reversed(pruning.going):
-        catalogue.remove(store, sidecar)
-        say(f"deleted {sidecar.name}")
+    catalogue.remove(store, reversed(pruning.going), lambda sidecar: say(f"deleted {sidecar.name}"))
     for item in pruning.leftovers:
         store.discard(item)
         say(f"deleted {item.name}, which an upload left behind")

@@ -8,7 +8,8 @@ import time
 from dataclasses import asdict, dataclass, field
 
 from cpkit import ansible
-from cpkit.backup import Opening, Sealing
+from cpkit.backup import Opening, Sealing, Sidecar, catalogue, open_store
+from cpkit.backup.moment import Wish
 from cpkit.errors import Refused
 from cpkit.facts.collect import collect
 from cpkit.facts.ground import survey
@@ -18,7 +19,7 @@ from cpkit.journal import open_run
 from cpkit.operations import backup, restore
 from cpkit.operations.listener import Confirm, Listener, WatchFactory, stepping
 from cpkit.operations.members import refuse_locked
-from cpkit.operations.restore_plan import under_way
+from cpkit.operations.restore_plan import named, under_way
 from cpkit.operations.restore_run import Options as Restore
 from cpkit.operations.restore_run import Result
 
@@ -45,7 +46,10 @@ def recover(
     ansible.program()
     begun = under_way(survey(cluster, ()))
     if begun:
-        return _restore(cluster, options, begun.backup, listener, confirm, watch)
+        name, revision = named(begun.backup)
+        with open_store(options.location) as store:
+            base = catalogue.find(store, name)
+        return _restore(cluster, options, base, listener, confirm, watch, Wish(revision))
     refuse_locked(cluster)
     with open_run(cluster.name, "etcd-recover") as run:
         step = stepping(run, listener)
@@ -62,7 +66,7 @@ def recover(
             raise Refused("not confirmed", hint="Nothing was changed.")
     wanted = backup.Options(options.location, options.sealing, found.survivors[0].node)
     taken = backup.backup(cluster, wanted, listener)
-    return _restore(cluster, options, taken.sidecar.name, listener, lambda _: True, watch)
+    return _restore(cluster, options, taken.sidecar, listener, lambda _: True, watch, Wish())
 
 
 def _proven(cluster: Cluster, listener: Listener) -> Loss:
@@ -76,7 +80,13 @@ def _proven(cluster: Cluster, listener: Listener) -> Loss:
 
 
 def _restore(
-    cluster: Cluster, options: Options, name: str, listener: Listener, confirm: Confirm, watch: WatchFactory
+    cluster: Cluster,
+    options: Options,
+    base: Sidecar,
+    listener: Listener,
+    confirm: Confirm,
+    watch: WatchFactory,
+    wish: Wish,
 ) -> Result:
-    wanted = Restore(options.location, name, options.opening, become_password=options.become_password)
+    wanted = Restore(options.location, base, options.opening, become_password=options.become_password, wish=wish)
     return restore.restore(cluster, wanted, listener, confirm=confirm, watch=watch)

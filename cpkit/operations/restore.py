@@ -14,7 +14,7 @@ from cpkit.operations.listener import Confirm, Listener, WatchFactory, stepping
 from cpkit.operations.meter import Meter
 from cpkit.operations.restore_fresh import build, unbuilt
 from cpkit.operations.restore_moment import brought_to, wanted
-from cpkit.operations.restore_places import choose, describe_places, misplaced, refuse_strangers
+from cpkit.operations.restore_places import describe_places, misplaced, refuse_strangers
 from cpkit.operations.restore_plan import COMPARED, describe, objections, present, refuse_other, settings, under_way
 from cpkit.operations.restore_run import BRING, Checked, Options, Restoring, Result, interruptible, result
 
@@ -31,8 +31,7 @@ def restore(cluster: Cluster, options: Options, listener: Listener, *, confirm: 
     """Restore a backup; nothing is stopped before everything was checked, and no step is half of one."""
     ansible.program()
     with open_store(options.location) as store, ExitStack() as held:
-        if options.places:
-            refuse_strangers(options.places, choose(store, options.backup, cluster, options.places))
+        refuse_strangers(options.places, options.backup)
         with open_run(cluster.name, "restore") as run, interruptible(run, BRING):
             checked = _check(cluster, options, listener, store, run, held)
             plan = describe(cluster, checked.bundle.manifest, checked.name, checked.grounds, checked.found)
@@ -58,9 +57,9 @@ def _check(cluster: Cluster, options: Options, listener: Listener, store: Store,
         grounds = survey(present(cluster, options.lost), COMPARED)
         found = under_way(grounds)
         fresh = not options.lost and unbuilt(grounds)
-    name, wish = wanted(store, cluster.name, options, found)
+    sidecar, wish = wanted(store, options, found)
     with step("Prove the backup"):
-        bundle = _open(store, choose(store, name, cluster, options.places), options.key, listener)
+        bundle = _open(store, sidecar, options.key, listener)
     snapshot = -1
     if wish:
         with step(f"Replay the stream up to {wish}"):

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from cpkit.artifacts import ETCD, Target, fetch, host_arch
-from cpkit.backup import SNAPSHOT, Bundle, Manifest, Opening, Store, catalogue, chain
+from cpkit.backup import SNAPSHOT, Bundle, Manifest, Opening, Sidecar, Store, catalogue, chain
 from cpkit.backup.moment import Found, Wish, choose, range_of, reaches, resolve
 from cpkit.backup.replay import Replayed, replayed
 from cpkit.errors import Refused
@@ -15,16 +15,19 @@ from cpkit.operations.restore_plan import UnderWay, named
 from cpkit.operations.restore_run import Options
 
 
-def wanted(store: Store, cluster: str, options: Options, found: UnderWay | None) -> tuple[str, Wish]:
+def wanted(store: Store, options: Options, found: UnderWay | None) -> tuple[Sidecar, Wish]:
     """The backup to restore, and the moment after it; one that is under way is gone on with."""
-    latest = options.backup == catalogue.LATEST
-    if found and latest:
+    given = options.backup
+    if options.named:
+        return given, options.wish
+    if found:
         name, revision = named(found.backup)
-        return name, options.wish or (Wish(revision) if revision else Wish())
-    if options.wish and latest:
-        known = catalogue.read(store, cluster)
-        return choose(known.backups, dict(known.streams), options.wish).name, options.wish
-    return options.backup, options.wish
+        base = given if name == given.name else catalogue.find(store, name)
+        return base, options.wish or (Wish(revision) if revision else Wish())
+    if options.wish:
+        known = catalogue.read(store, given.cluster)
+        return choose(known.backups, dict(known.streams), options.wish), options.wish
+    return given, options.wish
 
 
 @contextmanager

@@ -77,7 +77,7 @@ def misplaced(cluster: Cluster, manifest: Manifest, places: Places) -> Iterator[
     elif places and left and new:
         text = f"no machine takes the place of {join(left)}, and {join(new)} takes nobody's"
         yield Finding("restore.place", "", "fail", text, hint)
-    elif places and not manifest.nodes:
+    elif not manifest.nodes:
         yield Finding("restore.place", "", "warn", "the backup does not say of which machines it is", "")
 
 

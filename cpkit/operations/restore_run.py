@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from cpkit import ansible
-from cpkit.backup import SNAPSHOT, Bundle, Opening
+from cpkit.backup import SNAPSHOT, Bundle, Opening, Sidecar
 from cpkit.backup.handing import handed
 from cpkit.backup.moment import Wish
 from cpkit.errors import CpkitError, Interrupted
@@ -31,8 +31,9 @@ class Options:
     """What the user asked for."""
 
     location: str
-    backup: str
+    backup: Sidecar
     key: Opening = field(repr=False)
+    named: bool = True  # by the user; a restore that is under way goes before the latest backup
     dry_run: bool = False
     lost: frozenset[str] = frozenset()  # nodes that are gone for good
     places: Places = field(default_factory=dict)  # whose place each node takes, where the backup is of others

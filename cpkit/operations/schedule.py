@@ -42,7 +42,7 @@ def schedule(cluster: Cluster, options: Options, listener: Listener, *, confirm:
     spec = cluster.spec
     calendar = zoned(spec.backup_schedule_at) if spec.backup_schedule_at else ""
     if calendar:
-        refuse_unusable(store_of(spec), spec.backup_recipients)
+        refuse_unusable(store_of(spec), spec.backup_recipients, spec.backup_schedule_s3_credentials)
     ansible.program()
     play = ansible.Play(
         PLAYBOOK,

@@ -46,6 +46,10 @@ HELP = {
     "cpkit_certificate_not_after_seconds": "When the certificate ends.",
     "cpkit_clock_offset_seconds": "How far the node's clock is ahead of this machine's.",
     "cpkit_disk_free_ratio": "Free part of the file system under etcd's data directory.",
+    "cpkit_stream_revision": "Up to which revision of etcd the store's newest stream reaches.",
+    "cpkit_stream_last_seen_timestamp_seconds": "As of when nothing was missing in it.",
+    "cpkit_stream_lag_seconds": "How long that was ago.",
+    "cpkit_stream_ended": "1 if it was ended on purpose.",
     **BACKUP_HELP,
 }
 
@@ -75,6 +79,7 @@ def as_json(snapshot: Snapshot, findings: Sequence[Finding]) -> str:
 def as_prometheus(snapshot: Snapshot, findings: Sequence[Finding]) -> str:
     """Metrics for a node exporter's text directory; what is unknown is absent, not zero."""
     samples = (*_cluster(snapshot, findings), *_nodes(snapshot), *_etcd(snapshot), *_lb(snapshot), *_backups(snapshot))
+    samples = (*samples, *_stream(snapshot))
     return exposition(snapshot.plan.cluster, samples, HELP)
 
 
@@ -156,6 +161,17 @@ def _lb(snapshot: Snapshot) -> Iterator[Sample]:
         yield "cpkit_vip_held", {"node": name}, name in vip_holders(snapshot)
         for server, seen in node.host.servers.items():
             yield "cpkit_balancer_server_up", {"node": name, "server": server}, seen.status.startswith("UP")
+
+
+def _stream(snapshot: Snapshot) -> Iterator[Sample]:
+    seen = snapshot.stream
+    if seen is None or seen.error:
+        return
+    label = {"backup": seen.backup, "owner": seen.owner}
+    yield "cpkit_stream_revision", label, seen.revision
+    yield "cpkit_stream_last_seen_timestamp_seconds", label, seen.until
+    yield "cpkit_stream_lag_seconds", label, max(0.0, snapshot.taken - seen.until)
+    yield "cpkit_stream_ended", label, seen.ended
 
 
 def _backups(snapshot: Snapshot) -> Iterator[Sample]:

@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,10 +13,18 @@ from typing import Any
 from cpkit.backup import shipping
 from cpkit.backup.node.settings import Settings
 from tests.contract.etcd_members import EtcdMember
+from tests.e2e.running import await_that
 
 Running = subprocess.Popen[str]
 DAILY, EVERY_SECOND = "*-*-* 00:00:00 UTC", "*-*-* *:*:* UTC"
+ADDRESSES, ENDPOINT = {"cp1": "10.9.0.1", "cp2": "10.9.0.2", "cp3": "10.9.0.3"}, "10.9.0.9:6443"
 FILES = {"pki/ca.crt": "a certificate\n", "pki/ca.key": "a key\n"}
+
+SLOW_AGE = """#!/bin/sh
+touch {folder}/begun
+while [ ! -e {folder}/go ]; do sleep 0.05; done
+exec /usr/bin/env -i PATH={path} age "$@"
+"""
 
 
 def python() -> str:
@@ -91,6 +101,8 @@ def _node(root: Path, member: EtcdMember, members: list[EtcdMember], store: str,
             store=store,
             recipients=(recipient,),
             keep={},
+            nodes=ADDRESSES,
+            endpoint=ENDPOINT,
             members={each.name: f"127.0.0.1:{each.port}" for each in members},
             files={str(folder / part.replace("/", "-")): part for part in FILES},
             components={},
@@ -106,3 +118,20 @@ def _node(root: Path, member: EtcdMember, members: list[EtcdMember], store: str,
     )
     node.settle()
     return node
+
+
+@contextmanager
+def held_back(node: Node, folder: Path) -> Iterator[tuple[Running, Path]]:
+    """A node that holds the lock and does not come to an end before a file `go` is in the folder."""
+    folder.mkdir()
+    program = folder / "age"
+    program.write_text(SLOW_AGE.format(folder=folder, path="/usr/local/bin:/usr/bin:/bin"))
+    program.chmod(0o755)
+    process = node.start(path=folder)
+    try:
+        await_that((folder / "begun").exists, 30)
+        yield process, folder / "go"
+    finally:
+        (folder / "go").touch()
+        process.kill()
+        process.communicate()

@@ -44,7 +44,7 @@ class Credentials:
 class Stream:
     """A stream under way in a thread."""
 
-    store: Path
+    store: Path | str
     base: Sidecar
     key: Sealing
     members: Credentials
@@ -65,13 +65,13 @@ class Stream:
         return chain_of(self.store, self.base)
 
 
-def chain_of(store: Path, base: Sidecar) -> Chain:
+def chain_of(store: Path | str, base: Sidecar) -> Chain:
     """What the store holds of a stream by now."""
     with open_store(str(store)) as opened:
         return chain.find(opened, base) or Chain(base, (), None)
 
 
-def follow(store: Path, base: Sidecar, key: Sealing, members: Credentials, stream: Stream) -> End:
+def follow(store: Path | str, base: Sidecar, key: Sealing, members: Credentials, stream: Stream) -> End:
     growing = Growing(
         chain_of(store, base),
         key,
@@ -96,7 +96,7 @@ def follow(store: Path, base: Sidecar, key: Sealing, members: Credentials, strea
 
 @contextmanager
 def streaming(
-    store: Path, base: Sidecar, key: Sealing, members: Credentials, close_after: float = 0.2
+    store: Path | str, base: Sidecar, key: Sealing, members: Credentials, close_after: float = 0.2
 ) -> Iterator[Stream]:
     """A stream, ended on the way out."""
     stream = Stream(store, base, key, members, close_after)

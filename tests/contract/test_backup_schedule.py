@@ -3,7 +3,7 @@
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pyrage
@@ -19,17 +19,14 @@ from cpkit.backup.node.program import trusting
 from cpkit.backup.node.record import RECORD
 from cpkit.backup.node.taking import Taking, take
 from cpkit.backup.stores.directory import Directory
+from cpkit.inventory import load
+from cpkit.operations.restore_places import misplaced, read_places
 from tests.contract.etcd_members import EtcdMember, etcd_binary, loopback, wait_for_quorum
-from tests.contract.scheduled import EVERY_SECOND, FILES, Node, Running, nodes, python
+from tests.contract.scheduled import ADDRESSES, ENDPOINT, EVERY_SECOND, FILES, Node, held_back, nodes, python
 from tests.e2e.running import await_that
 
 IDENTITY = pyrage.x25519.Identity.generate()
 OPENING = Identities(f"{IDENTITY}\n", "backup.key")
-SLOW_AGE = """#!/bin/sh
-touch {folder}/begun
-while [ ! -e {folder}/go ]; do sleep 0.05; done
-exec /usr/bin/env -i PATH={path} age "$@"
-"""
 
 
 @pytest.fixture(scope="module")
@@ -70,23 +67,6 @@ def bundle(store: Path, name: str = "latest") -> Bundle:
         return open_bundle(opened, name, OPENING)
 
 
-@contextmanager
-def held_back(node: Node, folder: Path) -> Iterator[tuple[Running, Path]]:
-    """A node that holds the lock and does not come to an end before a file `go` is in the folder."""
-    folder.mkdir()
-    program = folder / "age"
-    program.write_text(SLOW_AGE.format(folder=folder, path="/usr/local/bin:/usr/bin:/bin"))
-    program.chmod(0o755)
-    process = node.start(path=folder)
-    try:
-        await_that((folder / "begun").exists, 30)
-        yield process, folder / "go"
-    finally:
-        (folder / "go").touch()
-        process.kill()
-        process.communicate()
-
-
 def test_every_module_that_is_shipped_needs_the_standard_library_alone(three: list[Node]) -> None:
     names = [f"cpkit.{name.replace('/', '.')}" for name in shipping.MODULES]
     line = f"import sys, importlib; sys.path.insert(0, {str(three[0].root / 'program')!r}); "
@@ -124,11 +104,27 @@ def test_the_bundle_is_what_cpkit_takes_itself(three: list[Node], store: Path, m
     assert manifest.source.node == "cp2"
     assert [each.node for each in manifest.hashes] == ["cp1", "cp2", "cp3"]
     assert len({each.hash for each in manifest.hashes}) == 1
+    assert (manifest.nodes, manifest.endpoint) == (ADDRESSES, ENDPOINT)
+    assert opened.sidecar.nodes == ADDRESSES
     assert manifest.resources == {"pods": 500}  # the lock that was held is no part of the cluster
     with members[0].client(timeout=10) as client:
         assert manifest.hashes[0].hash == client.hash_kv(manifest.revision).hash
         assert manifest.cluster_id == f"{client.status().cluster_id:x}"
         assert manifest.source.member_id in {f"{member.id:x}" for member in client.members()}
+
+
+def test_a_backup_that_a_node_took_is_refused_on_other_machines_without_a_map(three: list[Node], store: Path) -> None:
+    here = load(Path(__file__).parents[2] / "inventories" / "lab")
+    code, said = three[0].having(cluster=here.name).run()
+    assert code == 0, said
+    manifest = bundle(store).manifest
+    found = list(misplaced(here, manifest, {}))
+    assert [(each.check, each.level) for each in found] == [("restore.place", "fail")]
+    assert "cp1 (10.9.0.1), cp2 (10.9.0.2) and cp3 (10.9.0.3)" in found[0].text
+    suggested = found[0].hint.rpartition("--map ")[2]
+    assert list(misplaced(here, manifest, read_places(here, [suggested]))) == []
+    told = {node.name: node.address for node in here.control_plane}
+    assert list(misplaced(here, replace(manifest, nodes=told), {})) == []
 
 
 def test_a_holder_that_is_killed_is_followed_by_another(three: list[Node], store: Path, tmp_path: Path) -> None:

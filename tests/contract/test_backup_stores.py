@@ -104,8 +104,8 @@ def test_a_backup_goes_in_and_comes_out(client: MemberClient, place: Place) -> N
         verification = Verification(CREATED, "read", "a test")
         assert catalogue.record(store, newer, verification).verified[-1] == verification
         assert catalogue.find(store, newer.name).verified[-1] == verification
-        catalogue.remove(store, older)
-        catalogue.remove(store, older)  # a second time does no harm
+        catalogue.remove(store, [older])
+        catalogue.remove(store, [older])  # a second time does no harm
         assert names(store) == [newer.name]
         assert len(place.files()) == 2
 

@@ -189,6 +189,9 @@ def test_by_their_timers_one_node_takes_each_backup(scheduled: Cluster, folder: 
     fetched(scheduled, tmp_path / "store")
     bundle = opened(tmp_path, "latest")
     assert set(bundle.names) == set(opened(folder, "latest").names)
+    own, told = opened(folder, "latest").manifest, bundle.manifest
+    for field in ("cluster", "cluster_id", "nodes", "endpoint", "kubernetes", "etcd", "storage_version"):
+        assert getattr(told, field) == getattr(own, field) != "", field
     assert bundle.read("inventory/hosts.yml") == (scheduled.lab.inventory / "hosts.yml").read_bytes()
     assert len({each.hash for each in bundle.manifest.hashes}) == 1
 

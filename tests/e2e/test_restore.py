@@ -21,11 +21,12 @@ from cpkit.errors import Exit
 from cpkit.facts.ground import Ground, survey
 from cpkit.inventory import load
 from cpkit.paths import state_dir
+from tests.e2e.bulk import multiply
 from tests.e2e.raised import LabFactory, run_cpkit
 from tests.e2e.running import Cluster, await_that, bootstrap
 
 LONGEST = 400.0
-OBJECTS = 2000
+OBJECTS = 20_000
 LOADED = "restored"  # the namespace that is backed up, and lost
 SINCE = "written-since"  # the namespace that is made after the backup
 LOCK = "/var/lib/cpkit/restore.lock"
@@ -103,23 +104,22 @@ class Saved:
 
 def objects(cluster: Cluster) -> dict[str, tuple[str, str]]:
     """Every object of the namespace, whatever the controllers make of it since."""
-    listed = json.loads(cluster.kubectl("get", "configmaps,secrets,serviceaccounts", "-n", LOADED, "-o", "json"))
-    return {
-        f"{each['kind']}/{each['metadata']['name']}": (each["metadata"]["uid"], each["metadata"]["resourceVersion"])
-        for each in listed["items"]
-    }
+    found = {}
+    for kind in ("configmaps", "secrets", "serviceaccounts"):
+        listed = json.loads(cluster.kubectl("get", "--raw", f"/api/v1/namespaces/{LOADED}/{kind}"))
+        for each in (one["metadata"] for one in listed["items"]):
+            found[f"{kind}/{each['name']}"] = each["uid"], each["resourceVersion"]
+    return found
 
 
-def manifest() -> str:
-    """ConfigMaps and a Secret as one document."""
-    names = [f"c{number}" for number in range(OBJECTS)]
-    items: list[dict[str, Any]] = [
-        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": LOADED}, "data": {"n": name}}
-        for name in names
-    ]
-    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "hidden", "namespace": LOADED}}
-    items.append(secret | {"stringData": {"word": "never-to-be-seen-42"}})
-    return json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
+def fill(cluster: Cluster) -> None:
+    """A namespace of ConfigMaps, and a Secret."""
+    first, *others = (f"c{number:05}" for number in range(OBJECTS))
+    cluster.kubectl("create", "namespace", LOADED)
+    cluster.kubectl("create", "configmap", first, "-n", LOADED, f"--from-literal=n={first}")
+    multiply(cluster, "configmaps", LOADED, first, others)
+    cluster.kubectl("create", "secret", "generic", "hidden", "-n", LOADED, "--from-literal=word=never-to-be-seen-42")
+    await_that(lambda: len(objects(cluster)) >= OBJECTS + 3, 60)
 
 
 @pytest.fixture(scope="module")
@@ -127,11 +127,7 @@ def saved(make_lab: LabFactory, tmp_path_factory: pytest.TempPathFactory) -> Sav
     folder = tmp_path_factory.mktemp("restore")
     cluster = bootstrap(make_lab(nodes=3, balancers=1), folder)
     cluster.settle()
-    cluster.kubectl("create", "namespace", LOADED)
-    (folder / "objects.json").write_text(manifest())
-    command = ("create", "-f", str(folder / "objects.json"), "-o", "name")
-    code, _, error = cluster.try_kubectl(*command)
-    assert code == 0, error
+    fill(cluster)
     key, store = folder / "key", folder / "store"
     recipient = run_cpkit("backup", "key", str(key)).stdout.strip()
     store.mkdir()

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,8 @@ from cpkit.backup.node.calendar import slot, zoned
 from cpkit.backup.node.program import taken
 from cpkit.backup.node.record import Record, Status, exposition, read_record
 from cpkit.backup.node.settings import Settings
-from cpkit.backup.schedule import refuse_unusable
+from cpkit.backup.node.signing import Credentials
+from cpkit.backup.schedule import credentials, refuse_unusable
 from cpkit.errors import UsageError
 from cpkit.facts.snapshot import Snapshot
 from cpkit.health import judge
@@ -90,7 +92,7 @@ def test_a_record_that_cannot_be_read_is_none(data: bytes | None) -> None:
     ("store", "recipients", "words"),
     [
         ("", ["age1x"], "nothing says where"),
-        ("s3://backups/prod", ["age1x"], "no credentials of S3"),
+        ("s3://backups/prod", ["age1x"], "they have no credentials"),
         ("~/backups", ["age1x"], "absolute path"),
         ("/mnt/backups", [], "whom to seal it for"),
     ],
@@ -199,3 +201,34 @@ def test_prometheus_is_told_the_same_by_health_and_by_the_node() -> None:
     status = Status(2000.0, 1000.0, 4600.0, 3600.0, "taken", record=RECORD, verified={"stored": 1009.0})
     assert 'cpkit_backup_last_run_success{cluster="prod",node="cp1"} 1' in exposition(settings, status)
     assert exposition(settings, Status(1.0, 1.0)) == ""
+
+
+KEYS = "aws_access_key_id = A\naws_secret_access_key = s%cret\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "location", "words"),
+    [
+        (f"[default]\n{KEYS}", "s3://b/x", ""),
+        (f"[default]\n[two]\n{KEYS}", "s3://b/x?profile=two", ""),
+        (f"[default]\n{KEYS}", "s3://b/x?profile=two", "holds no [two] with"),
+        ("[default]\naws_access_key_id = A\n", "s3://b/x", "holds no [default] with"),
+        (KEYS, "s3://b/x", "holds no [default] with"),
+        (f"[default]\n{KEYS}aws_session_token = t\n", "s3://b/x", "they have a session token"),
+        (None, "s3://b/x", "No such file"),
+    ],
+)
+def test_credentials_for_nodes_are_read_as_aws_clients_do(
+    tmp_path: Path, text: str | None, location: str, words: str
+) -> None:
+    path = tmp_path / "credentials"
+    if text is not None:
+        path.write_text(text)
+    if not words:
+        assert credentials(location, str(path)) == Credentials("A", "s%cret")
+        refuse_unusable(location, ["age1x"], str(path))
+        return
+    with pytest.raises(UsageError) as caught:
+        refuse_unusable(location, ["age1x"], str(path))
+    assert words in caught.value.message
+    assert "s%cret" not in f"{caught.value}{caught.value.hint}"

@@ -75,8 +75,9 @@ def test_a_node_that_the_backup_does_not_know_is_refused() -> None:
 
 def test_a_backup_that_does_not_tell_its_nodes_takes_any_map() -> None:
     refuse_strangers({"a1": "cp1"}, backup(1))
-    found = list(misplaced(cluster(), manifest({}), {"a1": "cp1"}))
-    assert [(each.check, each.level) for each in found] == [("restore.place", "warn")]
+    for told, places in ((manifest({}), {"a1": "cp1"}), (manifest({}, of="lab"), {})):
+        found = list(misplaced(cluster(), told, places))
+        assert [(each.check, each.level) for each in found] == [("restore.place", "warn")]
 
 
 # The backup's cluster and nodes, the map, and the check that forbids it ("" for none) with a part of its text.

@@ -17,10 +17,13 @@ from cpkit.backup.moment import Wish, choose, parse_time, resolve
 from cpkit.backup.retention import Policy
 from cpkit.backup.segment import Head, Record, Segment, body_of
 from cpkit.backup.stores import Item, Store
+from cpkit.backup.stores.directory import Directory
 from cpkit.cli import backup, restore
 from cpkit.errors import Refused, UsageError
 from cpkit.operations import backups
-from cpkit.operations.restore_plan import named, restored_name
+from cpkit.operations.restore_moment import wanted
+from cpkit.operations.restore_plan import UnderWay, named, restored_name
+from cpkit.operations.restore_run import Options
 
 BEGAN = datetime(2031, 5, 6, 7, 8, 9, tzinfo=UTC)
 MS = int(BEGAN.timestamp() * 1000)
@@ -241,6 +244,48 @@ def test_a_backup_stays_while_its_stream_is_followed_and_goes_with_all_of_it(
     assert (f"{base().name}.json" in left) is kept
     assert sum(name.startswith(base().name) for name in left) == (6 if kept else 0)
     assert f"{newer.name}.json" in left
+
+
+class Counting(Directory):
+    """A store that counts how often it is listed."""
+
+    listings = 0
+
+    def list(self) -> tuple[Item, ...]:
+        Counting.listings += 1
+        return super().list()
+
+
+def test_a_store_is_listed_once_for_all_backups_that_go(tmp_path: Path) -> None:
+    store = Counting(tmp_path)
+    for age in range(4):
+        put(store, sidecar=base(400 + age, age * 600))
+    pruning = backups.plan(store, "prod", Policy(last=1), moment(MS + 2000))
+    Counting.listings, gone = 0, list[str]()
+    backups.prune(store, pruning, gone.append)
+    assert (Counting.listings, len(gone)) == (1, 3)
+    assert {item.name.partition(".")[0] for item in store.list()} == {base(403, 1800).name}
+
+
+def test_what_is_under_way_goes_before_the_latest_backup_and_what_was_named_before_both(tmp_path: Path) -> None:
+    latest, begun = base(400, 600), base()
+    with open_store(str(tmp_path)) as store:
+        put(store, *names((1, 105, 1000)))
+        put(store, sidecar=latest)
+
+        nowhere = Wish()
+
+        def told(name: str, wish: Wish = nowhere, *, exact: bool = False) -> tuple[str, Wish]:
+            found = UnderWay("id", name, {}, ()) if name else None
+            sidecar, moment = wanted(store, Options("", latest, None, exact, wish=wish), found)
+            return sidecar.name, moment
+
+        assert told("") == (latest.name, nowhere)
+        assert told(begun.name) == (begun.name, Wish())
+        assert told(f"{begun.name}@103") == (begun.name, Wish(103))
+        assert told(begun.name, exact=True) == (latest.name, Wish())
+        assert told("", Wish(104)) == (begun.name, Wish(104))
+        assert told("", Wish(104), exact=True) == (latest.name, Wish(104))
 
 
 def test_a_stream_whose_backup_is_gone_is_left_over(tmp_path: Path) -> None:

@@ -111,10 +111,9 @@ def prune(settings: Settings, store: stores.Renaming) -> None:
         return
     found = catalogue.read(store, settings.cluster, plain_sidecar)
     now = datetime.now(UTC)
-    for each in reversed(decide(found.backups, policy)):
-        if not each.kept and not followed(found.streams.get(each.sidecar.name), now):
-            catalogue.remove(store, each.sidecar)
-            _say(f"deleted {each.sidecar.name}")
+    going = [each.sidecar for each in reversed(decide(found.backups, policy)) if not each.kept]
+    going = [each for each in going if not followed(found.streams.get(each.name), now)]
+    catalogue.remove(store, going, lambda sidecar: _say(f"deleted {sidecar.name}"))
     for item in catalogue.old(found.leftovers, hours=STALE, now=now):
         store.discard(item)
 

@@ -18,6 +18,8 @@ class Settings:
     store: str
     recipients: tuple[str, ...]
     keep: Mapping[str, int]  # the fields of a retention policy
+    nodes: Mapping[str, str]  # node -> address, of the whole control plane
+    endpoint: str  # HOST:PORT of the API
     members: Mapping[str, str]  # node -> HOST:PORT of its etcd member; the node's own is on loopback
     files: Mapping[str, str]  # file of the node -> the part of a backup it becomes
     components: Mapping[str, str]  # component -> the link that selects its version
@@ -30,6 +32,7 @@ class Settings:
     certificate: str = f"{PKI}/healthcheck-client.crt"
     key: str = f"{PKI}/healthcheck-client.key"
     ssh_key: str = ""
+    s3_credentials: str = "/etc/cpkit/backup-s3.json"
     state: str = "/var/lib/cpkit/backup"
     metrics: str = ""
     lease: int = 15  # seconds until the lock of a node that died is free

@@ -17,7 +17,7 @@ PENDING = f"{PARTIAL}slot-"  # sidecars that wait for their name begin so
 
 
 class Renaming(Store, Protocol):
-    """A store that can give a file another name at once."""
+    """A store that can give a file another name at once; in S3 it is a copy, of a small object within milliseconds."""
 
     def rename(self, name: str, to: str) -> None:
         """Give a file another name; StoreError when it is gone."""
@@ -26,7 +26,13 @@ class Renaming(Store, Protocol):
 @contextmanager
 def opened(settings: Settings) -> Iterator[Renaming]:
     """The store of a schedule; a directory must be there already, for an absent one may be a mount that is missing."""
-    if urlsplit(settings.store).scheme == "sftp":
+    scheme = urlsplit(settings.store).scheme
+    if scheme == "s3":
+        from cpkit.backup.node.s3 import open_s3
+
+        yield open_s3(settings)
+        return
+    if scheme == "sftp":
         from cpkit.backup.node.sftp import open_sftp
 
         with open_sftp(settings) as store:

@@ -150,6 +150,8 @@ def _manifest(taking: Taking, parts: tuple[Part, ...], database: Database) -> Ma
         resources=resources.count(slow, database.revision),
         parts=parts,
         without=settings.without,
+        nodes=dict(settings.nodes),
+        endpoint=settings.endpoint,
     )
 
 

@@ -18,6 +18,8 @@ from cpkit.lifeline import bound
 POLL = 0.05
 TRIES = 3  # a free port may be taken by somebody else before the program listens there
 TAKEN = "address already in use"
+COMPLAINTS = ("error", "panic:", "fatal error:", "runtime:")
+KEPT = 8  # lines of a log that are told, for the log goes with the sandbox
 _KLOG = re.compile(r"^[EF]\d{4} \S+ +\d+ [^\]]+\] ?(.*)")
 
 
@@ -38,9 +40,11 @@ class Child:
         deadline = time.monotonic() + within
         while not condition():
             if self.process.poll() is not None:
-                raise Ended(f"{self.name} ended with {self.process.returncode}: {last_words(self.log)}")
+                text = f"{self.name} ended with {self.process.returncode}: {last_words(self.log)}"
+                raise Ended(text, hint=end_of(self.log))
             if time.monotonic() > deadline:
-                raise BackupError(f"{self.name} did not {what} within {within:.0f} s: {last_words(self.log)}")
+                text = f"{self.name} did not {what} within {within:.0f} s: {last_words(self.log)}"
+                raise BackupError(text, hint=end_of(self.log))
             time.sleep(POLL)
 
 
@@ -82,9 +86,15 @@ def last_words(log: Path) -> str:
                 return told
         elif match := _KLOG.match(line):
             return match[1]
-        elif line.lower().startswith("error"):
+        elif line.lower().startswith(COMPLAINTS):
             return line
     return lines[-1] if lines else "it said nothing"
+
+
+def end_of(log: Path) -> str:
+    """The last lines of a log, as a hint; its folder is thrown away."""
+    lines = [line.rstrip()[:300] for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return "\n    ".join(["The end of its log:", *lines[-KEPT:]]) if lines else ""
 
 
 def _structured(line: str) -> str:

@@ -1,5 +1,6 @@
 """The two directions of an S3 store: an upload in parts, and the body of an answer."""
 
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
@@ -16,8 +17,12 @@ class Bucket(Protocol):
     def put_part(self, key: str, handle: str, number: int, data: bytes) -> Part:
         """Send a part of an upload."""
 
-    def complete(self, key: str, handle: str, parts: list[Part], name: str) -> None:
+    def complete(self, key: str, handle: str, parts: Sequence[Part], name: str) -> None:
         """Make one object of the parts, under a name."""
+
+
+class Wording(Protocol):
+    """What the body of an answer asks of its store."""
 
     def words(self) -> AbstractContextManager[None]:
         """Turns the client's errors into words."""
@@ -57,7 +62,7 @@ class Parts:
 class Body:
     """The body of an answer, its failures in words."""
 
-    def __init__(self, store: Bucket, body: Any) -> None:
+    def __init__(self, store: Wording, body: Any) -> None:
         self._store, self._body = store, body
 
     def read(self, size: int = 1 << 16, /) -> bytes:

@@ -12,13 +12,17 @@ options:
     type: str
     required: true
   store:
-    description: A directory, or the URL of an SFTP server's.
+    description: A directory, or the URL of an SFTP server's or of a bucket.
     type: str
     required: true
   ssh_key:
     description: The private key for an SFTP server; root's own if empty.
     type: str
     default: ""
+  probe:
+    description: A signed request that a store in S3 has to answer, C(url) and C(headers); empty for another store.
+    type: dict
+    default: {}
 author: cpkit
 """
 
@@ -36,10 +40,13 @@ missing:
   returned: always
 """
 
+import http.client
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from ansible.module_utils.basic import AnsibleModule
@@ -106,6 +113,24 @@ def server(url: str, key: str) -> str:
     return f"{url} cannot be reached: {said} ({hint})" if code else ""
 
 
+def bucket(store: str, probe: dict[str, Any]) -> str:
+    """Why a bucket cannot be listed; empty when it can."""
+    parts, what = urlsplit(probe["url"]), store.partition("?")[0]
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    connection = kind(parts.hostname or "", parts.port, timeout=PATIENCE)
+    try:
+        connection.request("GET", f"{parts.path}?{parts.query}", headers=probe["headers"])
+        answer = connection.getresponse()
+        told = re.search(rb"<Code>([^<]*)</Code>", answer.read(1 << 16))
+    except (OSError, http.client.HTTPException) as error:
+        return f"{what} cannot be reached: {error}"
+    finally:
+        connection.close()
+    return (
+        "" if answer.status == 200 else f"{what} refuses: HTTP {answer.status}{f', {told[1].decode()}' if told else ''}"
+    )
+
+
 def main() -> None:
     """Look, and change nothing."""
     module = AnsibleModule(
@@ -113,17 +138,20 @@ def main() -> None:
             "calendar": {"type": "str", "required": True},
             "store": {"type": "str", "required": True},
             "ssh_key": {"type": "str", "default": "", "no_log": False},
+            "probe": {"type": "dict", "default": {}, "no_log": True},
         },
         supports_check_mode=True,
     )
     asked = module.params
-    remote = asked["store"].startswith("sftp:")
+    remote, in_s3 = asked["store"].startswith("sftp:"), asked["store"].startswith("s3:")
     path = unquote(urlsplit(asked["store"]).path) if asked["store"].startswith("file:") else asked["store"]
     problems = [python(), calendar(asked["calendar"])]
     wanted = {"age": "age", **({"sftp": "openssh-client"} if remote else {})}
     missing = [package for command, package in wanted.items() if not shutil.which(command, path=ROOT_PATH)]
     if remote and "openssh-client" not in missing:
         problems.append(server(asked["store"], asked["ssh_key"]))
+    elif in_s3:
+        problems.append(bucket(asked["store"], asked["probe"]))
     elif not remote:
         problems.append(directory(path))
     problems = [problem for problem in problems if problem]
