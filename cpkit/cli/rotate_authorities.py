@@ -39,8 +39,7 @@ def replace_authorities(inventory: str, cluster: "Cluster", options: "Options", 
 
 
 def _summary(inventory: str, cluster: str, done: "Result") -> str:
-    from cpkit.operations.authorities import flags
-    from cpkit.pki.succession import WORDS
+    from cpkit.pki.succession import WORDS, flags
     from cpkit.runs import PAGE
 
     what = ", ".join(WORDS[name] for name in done.plan.names)
@@ -57,7 +56,8 @@ def _summary(inventory: str, cluster: str, done: "Result") -> str:
         lines = [
             f"{cluster}: {what}: the new alone are trusted, as {done.proven} handshakes prove; {done.seconds:.0f} s."
         ]
-        lines += _presenting(done)
+        new = f"cpkit backup etcd -i {inventory}"
+        lines += [*_presenting(done), f"Backups from before hold the old ones; take a new one: {new}"]
     lines += [f"API meanwhile: {done.availability}"] if done.availability else []
     if done.kubeconfig:
         lines += [f"Kubeconfig: {done.kubeconfig}"]

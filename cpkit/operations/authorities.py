@@ -7,7 +7,7 @@ from cpkit.errors import Refused, Unreachable
 from cpkit.facts.snapshot import NodeFacts, Snapshot
 from cpkit.health.certs import authority_of
 from cpkit.pki.leaves import ADMIN, NAMES, leaf_path
-from cpkit.pki.succession import FILES, STAGES, WORDS, Name, Stage
+from cpkit.pki.succession import FILES, STAGES, WORDS, Name, Stage, flags
 from cpkit.rolling import Pass
 
 PLAYBOOK = "rotate_authorities.yml"
@@ -142,13 +142,6 @@ def passing(stage: Stage, new: Mapping[Name, str], variables: Mapping[str, objec
 def restarts(stage: Stage, names: tuple[Name, ...]) -> tuple[str, ...]:
     """The services that a stage restarts on each node, in order."""
     return tuple(unit for unit, causes in RESTARTS[stage].items() if causes & set(names))
-
-
-def flags(names: tuple[Name, ...]) -> str:
-    """The options of the command that mean these authorities."""
-    cas = [name for name in names if name != "service_account"]
-    words = ["--ca all" if len(cas) == len(FILES) - 1 else " ".join(f"--ca {name.replace('_', '-')}" for name in cas)]
-    return " ".join([*filter(None, words), *(["--service-account"] if "service_account" in names else [])])
 
 
 def _started(facts: NodeFacts, stage: Stage, new: Mapping[Name, str]) -> bool:

@@ -36,7 +36,7 @@ from cpkit.runs import drawn_run
 from cpkit.ssh import connect
 
 OPERATION = "rotate-authorities"
-PROVEN = 90.0  # seconds in which every edge must answer as it should; files are taken up within a minute
+PROVEN = 180.0  # seconds in which every edge must answer as it should; files are taken up within a minute
 READ = 10.0
 
 
@@ -230,7 +230,9 @@ class _Work:
             if stage != "issue" and self.cluster.load_balancers:
                 with self._step(f"{PASSES[stage]} on the balancers"):
                     bundle = at.cluster.bundle_pem
-                    self.plays.apply(self._play("rotate_balancers.yml", load_balancer_authority=bundle))
+                    self.plays.apply(
+                        self._play("rotate_balancers.yml", load_balancer_authority=bundle, gate_asked=True)
+                    )
             if stage != "issue":
                 with self._step(f"{PASSES[stage]} in every namespace"):
                     publish(Api(self.cluster), at.cluster.bundle_pem, self.plays.listener)

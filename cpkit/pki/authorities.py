@@ -103,7 +103,8 @@ def adopt(nodes: Mapping[str, Held], *, started: bool) -> Authorities | None:
                 raise Refused(
                     f"{name} and {source} hold different {path}",
                     hint="They belong to different clusters, or one was changed by hand. "
-                    "Move /etc/kubernetes of the wrong node aside, then run the same command again.",
+                    "Move /etc/kubernetes of the wrong node aside, then run the same command again. "
+                    "If a rotation of CAs was cut off, which cpkit health tells, finish that instead.",
                 )
     try:
         return Authorities.from_files(reference)

@@ -111,6 +111,13 @@ def paths() -> tuple[str, ...]:
     return tuple(aside(path, each) for each in ("old", "new") for pair in FILES.values() for path in pair)
 
 
+def flags(names: tuple[Name, ...]) -> str:
+    """The options of the command that mean these authorities."""
+    cas = [name for name in names if name != "service_account"]
+    words = ["--ca all" if len(cas) == len(FILES) - 1 else " ".join(f"--ca {name.replace('_', '-')}" for name in cas)]
+    return " ".join([*filter(None, words), *(["--service-account"] if "service_account" in names else [])])
+
+
 def fingerprint(authorities: Authorities, name: Name) -> str:
     """What tells an authority from others, as the agent makes it."""
     if name == "service_account":

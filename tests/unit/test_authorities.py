@@ -19,10 +19,10 @@ from cpkit.facts.snapshot import Certificate, NodeFacts, Snapshot
 from cpkit.health.certs import AUTHORITIES, authority_of
 from cpkit.health.edges import judge_edges
 from cpkit.kubeconfig import with_authority
-from cpkit.operations.authorities import EMBEDDED, RESTARTS, beyond, done, flags, passing, plan, reached, restarts
+from cpkit.operations.authorities import EMBEDDED, RESTARTS, beyond, done, passing, plan, reached, restarts
 from cpkit.operations.presenting import Presented, strangers
 from cpkit.pki.keys import PrivateKey, new_key
-from cpkit.pki.succession import FILES, NAMES, STAGES, Generation, Name, Stage
+from cpkit.pki.succession import FILES, NAMES, STAGES, Generation, Name, Stage, flags
 from cpkit.rolling import Engine, Halt, Turn, todo
 from tests.unit.health_snapshots import silence, spoiled
 
@@ -55,10 +55,9 @@ def holding(facts: NodeFacts, stage: int, names: tuple[Name, ...], *, aside: boo
             certificates.append(replace(each, signer=f"{name}-{generation}"))
     embedded = Certificate(EMBEDDED, "", "", "", "", 0, 4e9, authority=True, signed_by=FILES["cluster"][0])
     certificates += [replace(embedded, fingerprint=mark) for mark in bundle("cluster")]
-    kept = marks(names) if stage or aside else {}
     rotation = Rotation(
         tokens=tuple(bundle("service_account")),
-        new=dict(kept) if aside else {},
+        new={str(name): mark for name, mark in marks(names).items()} if aside else {},
         changed={path: 10.0 for pair in FILES.values() for path in pair if not path.endswith("ca.key")},
     )
     units = {name: replace(unit, started=20.0) for name, unit in facts.host.units.items()}
