@@ -72,4 +72,4 @@ def _presenting(done: "Result") -> list[str]:
     if not done.presenting:
         return []
     rows = [f"  {each.user} from {each.address}, {each.seconds:.0f} s before" for each in done.presenting]
-    return ["Seen within ten minutes with certificates that the new CA did not issue:", *rows]
+    return ["Seen since then with certificates that the new CA did not issue:", *rows]

@@ -136,7 +136,7 @@ def passing(stage: Stage, new: Mapping[Name, str], variables: Mapping[str, objec
     """A stage as a pass of the rolling engine."""
     units = restarts(stage, tuple(new))
     given = {**variables, "authorities_stage": stage, "authorities_restarts": list(units), "gate_asked": True}
-    return Pass(PASSES[stage], PLAYBOOK, done(stage, new), given)
+    return Pass(PASSES[stage], PLAYBOOK, done(stage, new), given, stops_etcd=ETCD in units)
 
 
 def restarts(stage: Stage, names: tuple[Name, ...]) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives import hashes
 from cpkit.facts.snapshot import Snapshot
 from cpkit.inventory import Cluster, Node
 from cpkit.operations.publishing import Api
+from cpkit.pki.authorities import CLUSTER_CA
 from cpkit.pki.certificates import Authority
 from cpkit.ssh import connect, fan_out
 
@@ -24,6 +25,7 @@ RECENT = 600.0  # seconds
 SHOWN = re.compile(r'"X509SHA256=([0-9a-f]{64})"')
 CERTIFICATES = "/apis/certificates.k8s.io/v1/certificatesigningrequests"
 TIMEOUT = 10.0
+LOOPBACK = "127.0.0.1"  # cpkit's own readings of a node
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Presented:
 
 
 def presented(cluster: Cluster, snapshot: Snapshot, authority: Authority) -> tuple[Presented, ...]:
-    """Everybody who was seen within ten minutes; the control plane's own services have moved already."""
+    """Everybody who was seen since every node issues with the new CA; the nodes' own services have moved with it."""
     known = {
         each.fingerprint
         for facts in snapshot.control_plane.values()
@@ -46,25 +48,34 @@ def presented(cluster: Cluster, snapshot: Snapshot, authority: Authority) -> tup
     known |= set(_issued(Api(cluster), authority))
     answers = fan_out(cluster.control_plane, _tail, deadline=2 * TIMEOUT)
     lines = [line for answer in answers.values() if isinstance(answer, str) for line in answer.splitlines()]
-    return strangers(lines, known, set(snapshot.plan.control_plane.values()), snapshot.taken)
+    return strangers(lines, known, set(snapshot.plan.control_plane.values()), snapshot.taken, within=_since(snapshot))
 
 
-def strangers(lines: Iterable[str], known: set[str], nodes: set[str], now: float) -> tuple[Presented, ...]:
+def strangers(
+    lines: Iterable[str], known: set[str], nodes: set[str], now: float, *, within: float
+) -> tuple[Presented, ...]:
     """Whoever showed a certificate that is not known, when last; services of the nodes themselves are left out."""
     last: dict[tuple[str, str], float] = {}
     for line in lines:
         shown = SHOWN.search(line)
         event = _event(line) if shown and shown[1] not in known else {}
         user, addresses = event.get("user", {}).get("username", ""), event.get("sourceIPs") or [""]
-        if not user or (addresses[0] in nodes and user.startswith("system:kube-")) or user == "cpkit-proof":
+        if not user or addresses[0] == LOOPBACK or (addresses[0] in nodes and user.startswith("system:kube-")):
             continue
         at = datetime.fromisoformat(event["requestReceivedTimestamp"]).timestamp()
         last[user, addresses[0]] = max(at, last.get((user, addresses[0]), 0.0))
     return tuple(
         Presented(user, address, round(max(0.0, now - at), 1))
         for (user, address), at in sorted(last.items())
-        if now - at <= RECENT
+        if now - at <= within
     )
+
+
+def _since(snapshot: Snapshot) -> float:
+    """Seconds since the last node began to issue with the new CA."""
+    hosts = [facts.host for facts in snapshot.control_plane.values()]
+    ago = [host.uptime - host.rotation.changed.get(CLUSTER_CA[0], 0.0) for host in hosts if host and host.rotation]
+    return min([RECENT, *ago])
 
 
 def _event(line: str) -> Mapping[str, Any]:

@@ -28,7 +28,7 @@ from cpkit.operations.listener import Confirm, Listener, Watcher, WatchFactory, 
 from cpkit.operations.plays import Plays
 from cpkit.operations.presenting import Presented, presented
 from cpkit.operations.publishing import AGAIN, Api, account, publish
-from cpkit.operations.turning import ending_turns, looking
+from cpkit.operations.turning import ending_turns, looking, stepping_down
 from cpkit.pki.authorities import SERVICE_ACCOUNT_PUBLIC, SHARED_FILES, Authorities
 from cpkit.pki.succession import FILES, STAGES, WORDS, Name, Stage, Succession, aside, begin, taken_up
 from cpkit.rolling import GATE, Engine, Halt, Turn, halting
@@ -219,7 +219,14 @@ class _Work:
                 plays.apply(self._play(now.step.playbook, limit=now.node, **variables))
 
             look = looking(self.cluster, self.plays.run)
-            engine = Engine(look, turn, ending_turns(self.watcher, self._step), halt, self.options.allow_degraded)
+            engine = Engine(
+                look,
+                turn,
+                ending_turns(self.watcher, self._step),
+                halt,
+                self.options.allow_degraded,
+                stepping_down(self.cluster, self.plays.run, self._step),
+            )
             engine.run([passing(stage, marks, {"authorities_descriptor": descriptor})])
         return beyond(look(), stage, marks)
 
