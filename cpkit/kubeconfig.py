@@ -63,6 +63,19 @@ def write(path: Path, admin: str, cluster: str, *, merge: bool) -> None:
     temporary.rename(path)
 
 
+def with_authority(text: str, authority: str) -> str:
+    """The same kubeconfig, trusting another CA, as base64 of PEM; unchanged where it trusts that already."""
+    body = _parse(text, Path("cluster-info"))
+    held = [entry["cluster"].get("certificate-authority-data") for entry in body["clusters"]]
+    if held == [authority] * len(held):
+        return text
+    for entry in body["clusters"]:
+        entry["cluster"]["certificate-authority-data"] = authority
+    stream = io.StringIO()
+    YAML().dump(body, stream)
+    return stream.getvalue()
+
+
 def _parse(text: str, path: Path) -> dict[str, Any]:
     try:
         body = YAML().load(text) or {}

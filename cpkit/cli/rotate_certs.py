@@ -11,6 +11,7 @@ from cpkit.errors import UsageError
 
 if TYPE_CHECKING:
     from cpkit.operations.rotation import Options, Result
+    from cpkit.pki.succession import Name
 
 app = new_app()
 
@@ -21,6 +22,8 @@ app = new_app()
         "cpkit rotate-certs -i prod --yes",
         "cpkit rotate-certs -i prod --all --yes",
         "cpkit rotate-certs -i prod --only apiserver,etcd/peer",
+        "cpkit rotate-certs -i prod --ca all --service-account --yes",
+        "cpkit rotate-certs -i prod --ca cluster --pause-before-distrust --kubeconfig ~/.kube/config --merge",
     )
 )
 def rotate_certs(
@@ -38,6 +41,17 @@ def rotate_certs(
             show_default="90, or a third of a leaf's life if that is less",
         ),
     ] = None,
+    ca: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CA[,CA]", help="Replace CAs: cluster, etcd, front-proxy, or all.", show_default=False),
+    ] = None,
+    service_account: Annotated[
+        bool, typer.Option("--service-account", help="Replace the key that signs tokens of service accounts.")
+    ] = False,
+    pause_before_distrust: Annotated[
+        bool,
+        typer.Option("--pause-before-distrust", help="Stop before old CAs and keys are refused; without it, go on."),
+    ] = False,
     yes: YesOption = False,
     dry_run: DryRunOption = False,
     allow_degraded: Annotated[
@@ -60,20 +74,35 @@ def rotate_certs(
     A node is touched only while all others are healthy, etcd's leader last. New certificates must be served and
     accepted in real handshakes, or the node gets its previous ones back and the run stops. CAs stay as they are.
 
+    With --ca or --service-account, these are replaced, in three passes over the nodes: trust old and new, issue with
+    the new, trust the new alone. Handshakes on every node prove each before the next begins.
+
     To add a name to the API server's certificate, add it to `cluster_extra_sans` and run this.
 
     A run that was cut off is taken up by the same command, and renews nothing twice.
     """
+    from cpkit.cli.rotate_authorities import replace_authorities
     from cpkit.operations.recover_expired import recover_expired as recovery
+    from cpkit.operations.rotate_authorities import Options as Authorities
     from cpkit.operations.rotate_certs import rotate_certs as operation
     from cpkit.operations.rotation import Options
     from cpkit.pki.renewal import Renewal
     from cpkit.watch import Watch
 
+    leaves = everything or only or days is not None or recover_expired
+    authorities = _authorities(names(ca), service_account=service_account)
+    if authorities and leaves:
+        raise UsageError("--ca and --service-account renew all that their CAs issued, and take no choice of leaves")
+    if pause_before_distrust and not authorities:
+        raise UsageError("--pause-before-distrust is for --ca and --service-account")
     cluster = cluster_of(inventory, ask_become_pass)
     password = cluster.control_plane[0].ssh.become_password if ask_become_pass else ""
     if recover_expired and (everything or only or days is not None):
         raise UsageError("--recover-expired renews what has ended or does not fit, and takes no other choice")
+    if authorities:
+        given = Authorities(authorities, pause_before_distrust, dry_run, allow_degraded, kubeconfig, merge, password)
+        replace_authorities(inventory, cluster, given, output, yes=yes)
+        return
     renewal = Renewal(everything, _known(names(only)), days)
     options = Options(renewal, dry_run, allow_degraded, kubeconfig, merge, password)
     view = view_of(output)
@@ -88,6 +117,16 @@ def rotate_certs(
     text = _summary(inventory, cluster.name, options, done)
     fields = {"renewed": len(done.renewed), "nodes": done.plan.order, "availability": done.availability}
     result(output, text, plan=done.plan.target.to_journal(), **fields, directory=done.directory)
+
+
+def _authorities(given: frozenset[str], *, service_account: bool) -> "tuple[Name, ...]":
+    from cpkit.pki.succession import NAMES
+
+    cas = {name.replace("_", "-"): name for name in NAMES if name != "service_account"}
+    for name in sorted(given - {*cas, "all"}):
+        raise UsageError(f"there is no CA called {name!r}", hint=f"The CAs are: {', '.join(cas)}, or all.")
+    wanted = set(cas.values()) if "all" in given else {cas[name] for name in given}
+    return tuple(name for name in NAMES if name in wanted or (service_account and name == "service_account"))
 
 
 def _known(given: frozenset[str]) -> frozenset[str]:

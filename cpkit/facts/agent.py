@@ -4,7 +4,7 @@ It is sent on stdin to `sudo python3 - ARGUMENTS`, so it uses the standard libra
 nothing, prints no private key, and gives up on whatever has not answered by its deadline.
 """
 # Python 3.9 knows no Z in dates, and importing pathlib would add a tenth to the run.
-# ruff: noqa: FURB162, PTH110, PTH115, PTH123, PTH207
+# ruff: noqa: FURB162, PTH110, PTH115, PTH116, PTH123, PTH207
 
 from __future__ import annotations
 
@@ -70,6 +70,15 @@ CLIENTS = {
 BACKUP = ("/etc/cpkit/backup.json", "/var/lib/cpkit/backup/status.json", "cpkit-backup.timer")  # role backup_schedule
 RAN = ("at", "next", "period", "outcome", "error", "hint", "verified", "record")  # what its last run left
 KEPT = "/var/lib/cpkit/previous"  # role leaves keeps there what it replaces, until the new ones are in use
+ROTATION = "/var/lib/cpkit/rotation"  # role authorities keeps there the old and the new ones while they are replaced
+REPLACED = "/var/lib/cpkit/previous-authorities-"  # and there, by the stage, what a stage replaced on the node
+AUTHORITIES = {
+    "cluster": "/ca.crt",
+    "etcd": "/etcd/ca.crt",
+    "front_proxy": "/front-proxy-ca.crt",
+    "service_account": "/sa.pub",
+}
+SIGNERS = (*AUTHORITIES.values(), "/sa.key")  # what a service may read but once, at its start
 BALANCER_CA = "/etc/haproxy/kubernetes-ca.crt"
 KEY = re.compile(r"-----BEGIN ([A-Z ]*(?:PUBLIC|PRIVATE) KEY)-----(.+?)-----END \1-----", re.DOTALL)
 BLOCK = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\n?", re.DOTALL)
@@ -325,6 +334,27 @@ def keys() -> dict[str, dict[str, str]]:
     return found
 
 
+def rotation() -> dict[str, Any]:
+    """How far authorities are replaced here, by fingerprint; and when, in seconds since the boot, each file changed."""
+    booted = time.time() - time.monotonic()
+    there = [PKI + name for name in SIGNERS if os.path.exists(PKI + name)]
+    found: dict[str, Any] = {"changed": {path: os.stat(path).st_ctime - booted for path in there}}
+    found["tokens"] = [digest(each)[:16] for each in der(PKI + "/sa.pub")]
+    found["kept"] = [path[len(REPLACED) :] for path in glob.glob(REPLACED + "*")]
+    for generation in ("old", "new"):
+        marks = {name: first(f"{ROTATION}/{generation}{path}") for name, path in AUTHORITIES.items()}
+        found[generation] = {name: mark for name, mark in marks.items() if mark}
+    return found
+
+
+def first(path: str) -> str:
+    """The fingerprint of the first certificate or public key in a file, as others tell it; "" without one."""
+    if path.endswith(".pub"):
+        return next((digest(each)[:16] for each in der(path)), "")
+    blocks = BLOCK.findall(read(path).decode("utf-8", "replace")) if os.path.exists(path) else []
+    return digest(ssl.PEM_cert_to_DER_cert(blocks[0])) if blocks else ""
+
+
 def der(path: str) -> list[bytes]:
     """The keys in a PEM file, decoded; none when there is no such file."""
     try:
@@ -479,6 +509,7 @@ def tasks_for(
         return {**tasks, ("files", ""): compared_files, ("servers", ""): servers, ("addresses", ""): addresses}
     tasks.update({("files", ""): compared_files, ("certificates", ""): certificates, ("fsync", ""): fsync})
     tasks["keys", ""] = keys
+    tasks["rotation", ""] = rotation
     tasks["backup", ""] = backup
     tasks["kept", ""] = functools.partial(os.path.isdir, KEPT)
     tasks.update({("served", name): functools.partial(served, name, address) for name in SERVERS})

@@ -29,7 +29,7 @@ def parse(pems: Iterable[Pem]) -> tuple[Certificate, ...]:
     return tuple(
         _describe(files[path], certificate, authorities)
         for path, found in loaded.items()
-        for certificate in (found if path in authorities else found[:1])
+        for certificate in (found if path in authorities or path.endswith(EMBEDDED) else found[:1])
     ) + tuple(Certificate(path, "", "", "", "", 0, 0, error=error) for path, error in broken.items())
 
 
@@ -43,6 +43,7 @@ def parse_served(pems: Mapping[str, str]) -> dict[str, Certificate]:
 
 
 def _describe(pem: Pem, certificate: x509.Certificate, authorities: Authorities) -> Certificate:
+    signed_by, signer = _signer(pem.path, certificate, authorities)
     return Certificate(
         path=pem.path,
         subject=certificate.subject.rfc4514_string(),
@@ -54,12 +55,14 @@ def _describe(pem: Pem, certificate: x509.Certificate, authorities: Authorities)
         sans=sans_of(certificate),
         authority=pem.path in authorities or pem.path.endswith(EMBEDDED),
         key=pem.key,
-        signed_by=_signer(pem.path, certificate, authorities),
+        signed_by=signed_by,
+        signer=signer,
         profile=profile_of(certificate),
     )
 
 
-def _signer(path: str, certificate: x509.Certificate, authorities: Authorities) -> str:
+def _signer(path: str, certificate: x509.Certificate, authorities: Authorities) -> tuple[str, str]:
+    """The file of the CA that signed it, and the CA's fingerprint."""
     # A CA is looked for in its own file first, for two files may hold the same one.
     for candidate in sorted(authorities, key=lambda name: name != path):
         for authority in authorities[candidate]:
@@ -67,5 +70,5 @@ def _signer(path: str, certificate: x509.Certificate, authorities: Authorities) 
                 certificate.verify_directly_issued_by(authority)
             except (ValueError, TypeError, InvalidSignature):
                 continue
-            return candidate
-    return ""
+            return candidate, authority.fingerprint(hashes.SHA256()).hex()
+    return "", ""

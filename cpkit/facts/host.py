@@ -121,6 +121,17 @@ class Server:
 
 
 @dataclass(frozen=True)
+class Rotation:
+    """How far authorities are being replaced on a node; all by fingerprint, `old` and `new` by the authority's name."""
+
+    tokens: tuple[str, ...] = ()  # public keys that verify tokens; what signs is the first
+    old: dict[str, str] = field(default_factory=dict)
+    new: dict[str, str] = field(default_factory=dict)
+    kept: tuple[str, ...] = ()  # stages whose replaced files still lie aside
+    changed: dict[str, float] = field(default_factory=dict)  # file of an authority -> seconds since the boot
+
+
+@dataclass(frozen=True)
 class Host:
     """Everything one agent run learnt of its node."""
 
@@ -132,6 +143,7 @@ class Host:
     leases: dict[str, Lease] = field(default_factory=dict)
     clients: dict[str, Probe] = field(default_factory=dict)  # client certificate -> the answer of the server it is for
     keys: dict[str, Key] = field(default_factory=dict)  # path, or path#name
+    rotation: Rotation | None = None
     disk: Disk | None = None
     backup: Schedule | None = None  # None when it has no schedule, unless it is missing
     kept: bool = False  # whether leaves that a rotation replaced still lie aside

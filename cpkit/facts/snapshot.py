@@ -55,6 +55,7 @@ class Certificate:
     authority: bool = False
     key: str = "absent"
     signed_by: str = ""  # the CA file on the same node whose key signed it
+    signer: str = ""  # the fingerprint of that CA, which may be one of several in the file
     error: str = ""  # why the file is no certificate
     profile: Profile | None = None  # what it says about its holder
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from cpkit.facts.host import Server
-from cpkit.facts.snapshot import Snapshot
+from cpkit.facts.snapshot import NodeFacts, Snapshot
 from cpkit.health.check import NODE_HINT, Verdict, check, fail, ok, unknown, warn
 from cpkit.health.quorum import join
 
@@ -35,6 +35,11 @@ def backends(snapshot: Snapshot) -> Iterator[Verdict]:
         yield _seen_by(views, target)
 
 
+def _bundle(node: NodeFacts, path: str) -> set[str]:
+    """The CAs in a file, whatever their order, which turns while one replaces another."""
+    return {each.fingerprint for each in node.certificates if each.path == path and not each.error}
+
+
 def _seen_by(views: Mapping[str, Mapping[str, Server]], node: str) -> Verdict:
     down = {}
     for balancer, servers in views.items():
@@ -59,11 +64,12 @@ def _seen_by(views: Mapping[str, Mapping[str, Server]], node: str) -> Verdict:
 def trust(snapshot: Snapshot) -> Iterator[Verdict]:
     """Every balancer verifies the API servers against the cluster's CA."""
     authorities = {node.host.files.get(CA, "") for node in snapshot.control_plane.values() if node.host} - {""}
+    bundles = [bundle for node in snapshot.control_plane.values() if (bundle := _bundle(node, CA))]
     for name, node in snapshot.load_balancers.items():
         held = node.host.files.get(HAPROXY_CA, "") if node.host else ""
         if not held or not authorities:
             yield unknown(f"not known: {node.error or 'the CA file was not read'}", node.hint or NODE_HINT, node=name)
-        elif held in authorities:
+        elif held in authorities or _bundle(node, HAPROXY_CA) in bundles:
             yield ok("the cluster's CA", node=name)
         else:
             text = "checks the API servers against another CA than the cluster's"

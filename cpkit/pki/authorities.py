@@ -1,6 +1,7 @@
 """What every control-plane node of a cluster shares: three CAs, the service-account key, the encryption key."""
 
 import base64
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,10 +17,14 @@ ETCD_CA = (f"{PKI}/etcd/ca.crt", f"{PKI}/etcd/ca.key")
 FRONT_PROXY_CA = (f"{PKI}/front-proxy-ca.crt", f"{PKI}/front-proxy-ca.key")
 SERVICE_ACCOUNT_KEY = f"{PKI}/sa.key"
 SERVICE_ACCOUNT_PUBLIC = f"{PKI}/sa.pub"
+# What kube-controller-manager signs with: one certificate, where ca.crt holds all that are trusted.
+SIGNING = f"{PKI}/ca-signing.pem"
 
 # A node that holds these holds the whole of what the nodes share.
 SHARED_FILES = (*CLUSTER_CA, *ETCD_CA, *FRONT_PROXY_CA, SERVICE_ACCOUNT_KEY, ENCRYPTION)
 
+PUBLIC = re.compile(r"-----BEGIN PUBLIC KEY-----.+?-----END PUBLIC KEY-----\n", re.DOTALL)
+PUBLIC_CERTIFICATES = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 Held = Mapping[str, str]  # path on a node -> content
 
 
@@ -32,16 +37,17 @@ class Authorities:
     front_proxy: Authority
     service_account: PrivateKey
     encryption: str  # the EncryptionConfiguration, as YAML
+    also_verifies: tuple[str, ...] = ()  # public keys, as PEM, whose tokens are valid besides
 
     def files(self) -> dict[str, str]:
         """Path on a node -> content, for every shared file."""
         pairs = {CLUSTER_CA: self.cluster, ETCD_CA: self.etcd, FRONT_PROXY_CA: self.front_proxy}
         files = {}
         for (certificate, key), authority in pairs.items():
-            files[certificate] = authority.certificate_pem
+            files[certificate] = authority.bundle_pem
             files[key] = authority.key_pem
         files[SERVICE_ACCOUNT_KEY] = key_to_pem(self.service_account)
-        files[SERVICE_ACCOUNT_PUBLIC] = public_to_pem(self.service_account)
+        files[SERVICE_ACCOUNT_PUBLIC] = "".join((public_to_pem(self.service_account), *self.also_verifies))
         files[ENCRYPTION] = self.encryption
         return files
 
@@ -55,12 +61,15 @@ class Authorities:
             except ValueError as error:
                 raise ValueError(f"{paths[0]}: {error}") from error
 
+        service_account = key_from_pem(held[SERVICE_ACCOUNT_KEY])
+        own, *others = PUBLIC.findall(held.get(SERVICE_ACCOUNT_PUBLIC, "")) or [""]
         return cls(
             cluster=pair(CLUSTER_CA),
             etcd=pair(ETCD_CA),
             front_proxy=pair(FRONT_PROXY_CA),
-            service_account=key_from_pem(held[SERVICE_ACCOUNT_KEY]),
+            service_account=service_account,
             encryption=held[ENCRYPTION],
+            also_verifies=tuple(others) if own == public_to_pem(service_account) else (),
         )
 
 
@@ -94,7 +103,8 @@ def adopt(nodes: Mapping[str, Held], *, started: bool) -> Authorities | None:
                 raise Refused(
                     f"{name} and {source} hold different {path}",
                     hint="They belong to different clusters, or one was changed by hand. "
-                    "Move /etc/kubernetes of the wrong node aside, then run the same command again.",
+                    "Move /etc/kubernetes of the wrong node aside, then run the same command again. "
+                    "If a rotation of CAs was cut off, which cpkit health tells, finish that instead.",
                 )
     try:
         return Authorities.from_files(reference)

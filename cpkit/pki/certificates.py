@@ -12,20 +12,27 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from cpkit.pki.keys import PrivateKey, key_from_pem, key_to_pem, new_key
 
+OTHER_CA = "is signed by another CA"
 CLOCK_TOLERANCE = timedelta(minutes=5)  # a node's clock may be behind the signer's
 
 
 @dataclass(frozen=True)
 class Authority:
-    """A certificate authority that can sign."""
+    """A certificate authority that can sign, and whom its clients trust besides while it is being replaced."""
 
     certificate: x509.Certificate
     key: PrivateKey
+    also: tuple[x509.Certificate, ...] = ()
 
     @property
     def certificate_pem(self) -> str:
-        """The certificate as PEM."""
+        """Its own certificate as PEM: what signs."""
         return certificate_to_pem(self.certificate)
+
+    @property
+    def bundle_pem(self) -> str:
+        """All that is trusted as PEM; what signs is the first."""
+        return "".join(map(certificate_to_pem, (self.certificate, *self.also)))
 
     @property
     def key_pem(self) -> str:
@@ -34,8 +41,9 @@ class Authority:
 
     @classmethod
     def from_pem(cls, certificate: str, key: str) -> "Authority":
-        """Read an authority; ValueError when the key is not the certificate's."""
-        authority = cls(x509.load_pem_x509_certificate(certificate.encode()), key_from_pem(key))
+        """Read an authority from a bundle; ValueError when the key is not that of the bundle's first certificate."""
+        first, *others = x509.load_pem_x509_certificates(certificate.encode())
+        authority = cls(first, key_from_pem(key), tuple(others))
         if authority.certificate.public_key() != authority.key.public_key():
             raise ValueError("the private key does not belong to the certificate")
         return authority
@@ -122,7 +130,7 @@ def misfit(certificate: x509.Certificate, profile: Profile, authority: Authority
     try:
         certificate.verify_directly_issued_by(authority.certificate)
     except (ValueError, TypeError, InvalidSignature):
-        return "is signed by another CA"
+        return OTHER_CA
     if not certificate.not_valid_before_utc <= now < certificate.not_valid_after_utc:
         return "is not valid now"
     if certificate.public_key() != key.public_key():

@@ -1,15 +1,15 @@
 """The PKI files of one control-plane node, in kubeadm's layout."""
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
-from cpkit.pki.authorities import PKI, SERVICE_ACCOUNT_PUBLIC, SHARED_FILES, Authorities, Held
-from cpkit.pki.certificates import Profile, certificate_to_pem, issue, misfit
+from cpkit.pki.authorities import PKI, SERVICE_ACCOUNT_PUBLIC, SHARED_FILES, SIGNING, Authorities, Held
+from cpkit.pki.certificates import OTHER_CA, Profile, certificate_to_pem, issue, misfit
 from cpkit.pki.keys import PrivateKey, key_from_pem, key_to_pem, new_key
 from cpkit.pki.leaves import ADMIN, KUBECONFIGS, LEAVES, Leaf, NodeIdentity, leaf_path, leaves_of
 from cpkit.pki.renewal import MISFITS, Renewal
@@ -34,6 +34,7 @@ def node_files(
     """Every PKI file of a node; a leaf that fits is kept unless it is to be renewed, so a second call is idle."""
     return (
         *(NodeFile(path, content, mode_of(path)) for path, content in authorities.files().items()),
+        _signing(authorities),
         *leaf_files(node, authorities, held, renewal),
         *_controllers(node),
     )
@@ -44,6 +45,17 @@ def leaf_files(
 ) -> tuple[NodeFile, ...]:
     """The leaves of a node with their keys, and the administrators' kubeconfig; key and certificate side by side."""
     return tuple(_leaf_files(node, authorities, held, renewal))
+
+
+def handed_files(
+    node: NodeIdentity, authorities: Authorities, held: Held, handed: Mapping[str, str]
+) -> tuple[NodeFile, ...]:
+    """Authorities that a node is given, and what follows from them: leaves that do not fit, and kubeconfigs."""
+    return (
+        *(NodeFile(path, content, mode_of(path)) for path, content in handed.items()),
+        _signing(authorities),
+        *leaf_files(node, authorities, held),
+    )
 
 
 def held_paths() -> tuple[str, ...]:
@@ -64,6 +76,11 @@ def super_admin(authorities: Authorities, *, key_type: str) -> tuple[str, str]:
     key = new_key(key_type)
     certificate = issue(authorities.cluster, Profile("kubernetes-super-admin", "system:masters"), key=key, days=1)
     return certificate_to_pem(certificate), key_to_pem(key)
+
+
+def _signing(authorities: Authorities) -> NodeFile:
+    """The one certificate that kube-controller-manager signs with."""
+    return NodeFile(SIGNING, authorities.cluster.certificate_pem, "0644")
 
 
 def _leaf_files(node: NodeIdentity, authorities: Authorities, held: Held, renewal: Renewal) -> Iterator[NodeFile]:
@@ -93,7 +110,7 @@ def _keep_or_issue(
         state = _state(leaf, loaded, current, authorities)
         if not renewal.reason(state, datetime.now(UTC).timestamp()):
             return certificate, key
-        if not state.misfit or renewal.target is not None:
+        if not state.misfit or state.misfit == OTHER_CA or renewal.target is not None:
             fresh = new_key(node.key_type)
     made = issue(leaf.signer(authorities), leaf.profile, key=fresh, days=node.leaf_days)
     return certificate_to_pem(made), key_to_pem(fresh)
@@ -141,7 +158,7 @@ def _controllers(node: NodeIdentity) -> Iterator[NodeFile]:
 def _admin(node: NodeIdentity, authorities: Authorities, certificate: str, key: str) -> str:
     return kubeconfig(
         server=f"https://{node.endpoint_host}:{node.endpoint_port}",
-        authority=f"certificate-authority-data: {_encoded(authorities.cluster.certificate_pem)}",
+        authority=f"certificate-authority-data: {_encoded(authorities.cluster.bundle_pem)}",
         user="kubernetes-admin",
         credentials=f"client-certificate-data: {_encoded(certificate)}\n      client-key-data: {_encoded(key)}",
     )

@@ -155,6 +155,13 @@ CASES: list[tuple[str, str, str, str, Spoil]] = [
         cert("cp2", "/apiserver.crt", signed_by=f"{PKI}/etcd/ca.crt"),
     ),
     ("certs.chain", "fail", "cp2", "a CA that is not on this node", cert("cp2", "/apiserver.crt", signed_by="")),
+    (
+        "certs.rotation",
+        "warn",
+        "",
+        "being replaced: etcd's CA",
+        lambda raw: host(raw, "cp2").update(rotation={"new": {"etcd": "f0"}}),
+    ),
     ("certs.keys", "fail", "cp2", "does not belong", cert("cp2", "/apiserver.crt", key="mismatch")),
     ("certs.keys", "fail", "cp2", "is missing", cert("cp2", "/apiserver.crt", key="absent")),
     ("certs.names", "fail", "cp2", "127.0.0.1", cert("cp2", "/apiserver.crt", sans=["kubernetes"])),

@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 
 from cpkit.errors import Refused
 from cpkit.pki import Authorities, NodeIdentity, adopt, create, held_paths, node_files
-from cpkit.pki.authorities import ENCRYPTION, PKI, SERVICE_ACCOUNT_KEY, SHARED_FILES
+from cpkit.pki.authorities import ENCRYPTION, PKI, SERVICE_ACCOUNT_KEY, SHARED_FILES, SIGNING
 from cpkit.pki.certificates import Profile, issue
 from cpkit.pki.keys import key_from_pem, new_key
 from cpkit.pki.leaves import ADMIN, LEAVES
@@ -273,7 +273,7 @@ def test_a_new_endpoint_changes_the_administrators_server_and_keeps_the_certific
 def test_two_nodes_share_the_authorities_and_no_key_of_a_leaf(authorities: Authorities, files: Files) -> None:
     second = laid_down(replace(NODE, name="cp2", address="10.0.0.12"), authorities, {})
     same = {path for path in files if files[path] == second[path]}
-    assert same == {*SHARED_FILES, f"{PKI}/sa.pub"}
+    assert same == {*SHARED_FILES, SIGNING, f"{PKI}/sa.pub"}
 
 
 def test_lifetimes_are_as_asked(authorities: Authorities, files: Files) -> None:

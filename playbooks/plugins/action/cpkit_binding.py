@@ -22,7 +22,7 @@ class ActionModule(ActionBase):
         certificate, key = super_admin(authorities, key_type=self._task.args["key_type"])
         result = self._execute_module(
             module_name="cpkit_binding",
-            module_args={"certificate": certificate, "key": key, "authority": authorities.cluster.certificate_pem},
+            module_args={"certificate": certificate, "key": key, "authority": authorities.cluster.bundle_pem},
             task_vars=task_vars,
         )
         problem = result.get("msg", "failed without a message") if result.pop("failed", False) else ""

@@ -7,7 +7,8 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 
-from cpkit.pki import Authorities, NodeFile, NodeIdentity, Renewal, ended, leaf_files, node_files
+from cpkit.backup.handing import received_files
+from cpkit.pki import Authorities, NodeFile, NodeIdentity, Renewal, ended, handed_files, leaf_files, node_files
 
 # Connections to the API that authenticate with an ended certificate fail until the next look at the file.
 CONTROLLERS = {"controller-manager": "kube-controller-manager.service", "scheduler": "kube-scheduler.service"}
@@ -24,8 +25,10 @@ class ActionModule(ActionBase):
         arguments = dict(self._task.args)
         laying = {"directories": arguments.pop("directories", []), "keep": arguments.pop("keep", "")}
         stale = [unit for name, unit in CONTROLLERS.items() if ended(arguments["held"], name)]
+        descriptor = arguments.pop("descriptor", None)
+        handed = received_files(int(descriptor)) if descriptor is not None else {}
         try:
-            files = _files(arguments)
+            files = _files(arguments, handed)
         except (KeyError, ValueError) as error:
             return {"changed": False, "problem": f"the authorities on the node are not whole: {error}"}
         entries = [asdict(file) | {"secret": True} for file in files]
@@ -36,11 +39,16 @@ class ActionModule(ActionBase):
         return result | {"problem": problem, "stale": stale if result.get("changed") else []}
 
 
-def _files(arguments: dict[str, Any]) -> tuple[NodeFile, ...]:
-    """The whole PKI of a node, or with `renew` only its leaves, those anew that it names."""
-    authorities = Authorities.from_files(arguments.pop("authorities"))
+def _files(arguments: dict[str, Any], handed: dict[str, str]) -> tuple[NodeFile, ...]:
+    """The whole PKI of a node, or with `renew` only its leaves, those anew that it names.
+
+    Authorities that are handed take the place of those that the node holds, and are laid down with their leaves.
+    """
+    authorities = Authorities.from_files({**arguments.pop("authorities"), **handed})
     held, renew = arguments.pop("held"), arguments.pop("renew", None)
     identity = NodeIdentity(**arguments | {"extra_sans": tuple(arguments.get("extra_sans", ()))})
+    if handed:
+        return handed_files(identity, authorities, held, handed)
     if renew is None:
         return node_files(identity, authorities, held)
     renewal = Renewal(
