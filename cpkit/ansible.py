@@ -20,7 +20,7 @@ from cpkit.paths import ansible_root
 
 Event = Mapping[str, Any]  # what playbooks/plugins/callback/cpkit_events.py writes
 UNREACHABLE = 4  # ansible-playbook's exit code when a host could not be reached
-# Ansible checks each role's arguments on each host, in tasks tagged so; cpkit has checked the same before it runs a play.
+# Ansible checks each role's arguments on each host, in tasks that are tagged so; cpkit has checked the same before.
 CHECKED = ("--skip-tags", "always")
 LOCK_TASK = "Stop unless the lock was taken"  # of role claim
 

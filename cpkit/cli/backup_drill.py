@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -22,7 +22,8 @@ def drills(store: "Store", wanted: "tuple[Sidecar, ...]", key: "Opening", scratc
     from cpkit.operations.sandbox import Asked
     from cpkit.ui.run import TextView
 
-    code, told = int(Exit.OK), []
+    code = int(Exit.OK)
+    told: list[dict[str, Any]] = []
     view = TextView(Silent())
     for sidecar in wanted:
         try:

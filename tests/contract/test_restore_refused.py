@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pyrage
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from cpkit.backup import Recipients, Sidecar, open_store
 from cpkit.backup.keys import make_identity, read_identities

@@ -1,5 +1,6 @@
 """What health says of a stream, by its last word in the store."""
 
+import socket
 from dataclasses import replace
 from pathlib import Path
 
@@ -81,5 +82,7 @@ def test_a_store_that_cannot_be_asked_is_told_and_waited_for_no_longer_than_allo
     spoilt = looking(LAB.model_copy(update={"backup_store": str(tmp_path)}), 5)()
     assert spoilt
     assert "cannot be read" in spoilt.error
-    silent = looking(LAB.model_copy(update={"backup_store": "sftp://nobody@192.0.2.1/srv"}), 0.1)()
+    with socket.create_server(("127.0.0.1", 0)) as mute:  # nobody takes what knocks there
+        place = f"sftp://nobody@127.0.0.1:{mute.getsockname()[1]}/srv"
+        silent = looking(LAB.model_copy(update={"backup_store": place}), 0.1)()
     assert silent == Stream(error="the store did not answer within 0.1 s")
