@@ -29,8 +29,8 @@ def replace_authorities(inventory: str, cluster: "Cluster", options: "Options", 
         text,
         authorities=done.plan.names,
         resumed=done.plan.resumed,
-        paused=done.paused,
-        proven=done.proven,
+        paused=done.come.paused,
+        proven=done.come.proven,
         availability=done.availability,
         failed=done.failed,
         seconds=done.seconds,
@@ -45,7 +45,7 @@ def _summary(inventory: str, cluster: str, done: "Result") -> str:
     what = ", ".join(WORDS[name] for name in done.plan.names)
     if not done.availability:
         lines = [f"{cluster}: an earlier run had replaced {what} already; nothing was left to do."]
-    elif done.paused:
+    elif done.come.paused:
         lines = [
             f"{cluster}: {what}: the new issue, old and new are trusted; {done.seconds:.0f} s.",
             *_presenting(done),
@@ -53,23 +53,22 @@ def _summary(inventory: str, cluster: str, done: "Result") -> str:
             f"  cpkit rotate-certs -i {inventory} {flags(done.plan.names)}",
         ]
     else:
-        lines = [
-            f"{cluster}: {what}: the new alone are trusted, as {done.proven} handshakes prove; {done.seconds:.0f} s."
-        ]
+        proof = f"as {done.come.proven} handshakes prove"
+        lines = [f"{cluster}: {what}: the new alone are trusted, {proof}; {done.seconds:.0f} s."]
         new = f"cpkit backup etcd -i {inventory}"
         lines += [*_presenting(done), f"Backups from before hold the old ones; take a new one: {new}"]
     lines += [f"API meanwhile: {done.availability}"] if done.availability else []
     if done.kubeconfig:
         lines += [f"Kubeconfig: {done.kubeconfig}"]
     elif "cluster" in done.plan.names:
-        end = "will be refused" if done.paused else "is refused now"
+        end = "will be refused" if done.come.paused else "is refused now"
         lines += [f"Your own kubeconfig {end}; a new one: cpkit rotate-certs -i {inventory} --kubeconfig PATH"]
     return "\n".join([*lines, f"Run directory: {done.directory}", f"Report: {done.directory / PAGE}"])
 
 
 def _presenting(done: "Result") -> list[str]:
     """Who was seen with a certificate that is refused once the old CA is distrusted."""
-    if not done.presenting:
+    if not done.come.presenting:
         return []
-    rows = [f"  {each.user} from {each.address}, {each.seconds:.0f} s before" for each in done.presenting]
+    rows = [f"  {each.user} from {each.address}, {each.seconds:.0f} s before" for each in done.come.presenting]
     return ["Seen since then with certificates that the new CA did not issue:", *rows]

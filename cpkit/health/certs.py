@@ -23,6 +23,7 @@ SERVERS = {
 }
 ABSENT = ("Connection refused", "timed out")  # in an error, of a server that is not there
 RENEW = "Run cpkit rotate-certs: it issues anew what is missing, ends soon or does not fit, without a restart."
+REPLACE = "Run cpkit rotate-certs --ca all: a CA and all that it issued are replaced, and no request fails."
 ENDED = "Renew it now: cpkit rotate-certs. When nothing works any more: cpkit rotate-certs --recover-expired."
 # What a service needs on its disk to come back after a stop; a change of just these may pass over them.
 RETURN = ("certs.present", "certs.valid", "certs.chain", "certs.keys", "certs.names", "certs.authorities")
@@ -82,7 +83,8 @@ def expiry(seen: Seen) -> Iterator[Verdict]:
         if 0 < left <= WARN_DAYS:
             bad = True
             text = f"{name} ends in {left:.0f} {plural('day', round(left))}"
-            yield fail(text, RENEW) if left <= FAIL_DAYS else warn(text, RENEW)
+            hint = REPLACE if certificate.path in AUTHORITIES else RENEW
+            yield fail(text, hint) if left <= FAIL_DAYS else warn(text, hint)
     lasting = [certificate for certificate in certificates if days_left(certificate, now) > 0]
     if lasting and not bad:
         first = min(lasting, key=lambda certificate: certificate.not_after)

@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import combinations, product
@@ -102,14 +102,16 @@ def test_from_every_mixture_every_node_ends_with_the_new_alone_and_none_goes_bac
             assert LEADER not in nodes[:-1], "etcd's leader is last in each pass"
 
 
-def run(held: dict[str, int], names: tuple[Name, ...], play: "object") -> None:
+def run(held: dict[str, int], names: tuple[Name, ...], play: Callable[[Turn], None]) -> None:
     @contextmanager
     def step(_name: str) -> Iterator[None]:
         yield
 
-    engine = Engine(
-        lambda: snapshot(held, names), play, step, Halt(), step_down=lambda _seen, _node: None, gate_wait=0.02, back_wait=0.02, pause=0.01,  # type: ignore[arg-type]
-    )  # fmt: skip
+    def stays(_seen: Snapshot, _node: str) -> None:
+        """Leadership, so that it is known who is last."""
+
+    engine = Engine(lambda: snapshot(held, names), play, step, Halt(), step_down=stays)
+    engine = replace(engine, gate_wait=0.02, back_wait=0.02, pause=0.01)
     engine.run([passing(stage, marks(names), {}) for stage in STAGES])
 
 
@@ -186,8 +188,8 @@ def test_a_node_whose_administrators_trust_something_else_is_not_done(stage: Sta
 @pytest.mark.parametrize("wanted", CHOICES, ids=", ".join)
 def test_another_rotation_is_refused_while_one_is_under_way(wanted: tuple[Name, ...]) -> None:
     for names in CHOICES:
-        for held in (0, 1, 2, 3):
-            seen = snapshot({**dict.fromkeys(NODES, held)}, names)
+        for held in (0, 2):
+            seen = snapshot(dict.fromkeys(NODES, held), names)
             if names == wanted:
                 assert plan(seen, wanted).resumed
                 assert plan(seen, wanted).new == marks(names)
