@@ -30,12 +30,11 @@ def drills(store: "Store", wanted: "tuple[Sidecar, ...]", key: "Opening", scratc
             receipt = drill(Asked(store, sidecar, key, scratch), view).receipt
         except CpkitError as error:
             code = max(code, int(error.code))
-            problem = {"problem": error.message, "hint": error.hint}
-            told.append({"name": sidecar.name, "sound": False, **problem, "receipt": None})
+            told.append(_told(sidecar.name, error))
             if output is Output.TABLE:
                 typer.echo(f"✗ {sidecar.name}: {error}" + (f"\n  {error.hint}" if error.hint else ""))
         else:
-            told.append({"name": sidecar.name, "sound": True, "problem": "", "hint": "", "receipt": asdict(receipt)})
+            told.append(_told(sidecar.name, receipt))
             if output is Output.TABLE:
                 typer.echo(_receipt(sidecar.name, receipt))
         finally:
@@ -43,6 +42,12 @@ def drills(store: "Store", wanted: "tuple[Sidecar, ...]", key: "Opening", scratc
     if output is Output.JSON:
         typer.echo(json.dumps(told, indent=2))
     return code
+
+
+def _told(name: str, what: "Receipt | CpkitError") -> dict[str, object]:
+    if isinstance(what, CpkitError):
+        return {"name": name, "sound": False, "problem": what.message, "hint": what.hint, "receipt": None}
+    return {"name": name, "sound": True, "problem": "", "hint": "", "receipt": asdict(what)}
 
 
 def _receipt(name: str, receipt: "Receipt") -> str:

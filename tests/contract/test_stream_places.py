@@ -1,4 +1,4 @@
-"""Streams into stores of every kind, and through an SSH tunnel that is cut: nothing is missing afterwards."""
+"""Streams into stores of every kind, and through an SSH tunnel that is cut: nothing is missing, and nothing half."""
 
 import os
 import signal
@@ -10,8 +10,12 @@ from pathlib import Path
 import pytest
 
 from cpkit.backup import chain, open_store
+from cpkit.backup.stores import Upload
+from cpkit.backup.stores.directory import Directory
+from cpkit.errors import CpkitError, Exit
 from cpkit.etcd import MemberClient
 from cpkit.ssh import connect
+from tests.contract.backups import take
 from tests.contract.etcd_members import EtcdMember, etcd_binary, loopback, wait_for_quorum
 from tests.contract.s3_server import s3_server
 from tests.contract.sshd import Sshd, sshd
@@ -139,3 +143,26 @@ def test_through_a_tunnel_that_is_cut(
         last = write(client, 20)
         await_that(lambda: stream.chain().last >= last, PATIENCE)
     whole(stream, last)
+
+
+def test_a_backup_through_a_tunnel_that_is_cut_leaves_nothing(
+    client: MemberClient, member: EtcdMember, server: Sshd, tmp_path: Path
+) -> None:
+    for number in range(100):  # more than can be on its way
+        client.etcd3.put(f"/registry/large/{number}", os.urandom(300_000))
+    direct = credentials(member)
+    through = Tunnelled(direct.ports, direct.ca, direct.cert, direct.key, server)
+
+    class Cutting(Directory):
+        """Cuts the connection as the first bytes arrive."""
+
+        @contextmanager
+        def upload(self, expected: int) -> Iterator[Upload]:  # type: ignore[override]
+            with super().upload(expected) as upload:
+                end(server)
+                yield upload
+
+    with through.member(0) as tunnelled, pytest.raises(CpkitError) as caught:
+        take(tunnelled, Cutting(tmp_path), SEALED)
+    assert caught.value.code is Exit.UNKNOWN
+    assert list(tmp_path.iterdir()) == []

@@ -303,6 +303,28 @@ def test_a_member_that_dies_or_freezes_while_it_streams(padded: Cluster, tmp_pat
     padded.settle(90)
 
 
+def test_a_member_that_is_partitioned_while_it_streams_gives_a_backup_that_the_majority_vouches_for(
+    padded: Cluster, folder: Path, tmp_path: Path
+) -> None:
+    process = under_way(padded, tmp_path)
+    process.send_signal(signal.SIGSTOP)
+    try:
+        assert run_cpkit("lab", "partition", f"{padded.lab.name}/cp2").returncode == 0
+        process.send_signal(signal.SIGCONT)
+        out, err = process.communicate(timeout=90)
+    finally:
+        process.send_signal(signal.SIGCONT)
+        run_cpkit("lab", "heal", padded.lab.name)
+    assert process.returncode == 0, out + err
+    with open_store(str(tmp_path)) as store:
+        manifest = open_bundle(store, "latest", keys.read_identities(folder / "backup.key")).manifest
+    assert manifest.source.node == "cp2"
+    assert {"cp1", "cp3"} <= {each.node for each in manifest.hashes}
+    assert len({(each.hash, each.revision) for each in manifest.hashes}) == 1
+    assert manifest.keys
+    padded.settle(90)
+
+
 def test_an_operator_killed_while_it_streams_leaves_nothing_that_is_listed(padded: Cluster, tmp_path: Path) -> None:
     process = under_way(padded, tmp_path)
     process.send_signal(signal.SIGKILL)

@@ -109,8 +109,11 @@ class Sftp(Folder):
 
     def delete(self, name: str) -> None:
         """Remove a file."""
-        if self.stat(name):
+        try:
             self._do(f"rm {self._path(name)}")
+        except StoreError:  # a connection of its own tells why, and is needed only when something is wrong
+            if self.stat(name):
+                raise
 
     def discard(self, item: Item) -> None:
         """Remove a file that was never finished."""
