@@ -48,12 +48,21 @@ def _with_member(snapshot: Snapshot, row: MemberRow) -> Snapshot:
     name = label(row)
     silent = NodeFacts(name, "control_plane", address, error=error)
     statuses = {**snapshot.etcd.statuses, name: MemberStatus(error=error)}
+    nodes = {other: _undialled(facts, name) for other, facts in snapshot.nodes.items()}
     return replace(
         snapshot,
         plan=replace(snapshot.plan, control_plane={**snapshot.plan.control_plane, name: address}),
-        nodes={**snapshot.nodes, name: silent},
+        nodes={**nodes, name: silent},
         etcd=replace(snapshot.etcd, statuses=statuses),
     )
+
+
+def _undialled(facts: NodeFacts, name: str) -> NodeFacts:
+    """A node's facts without what it says of this one: it tried the address that the inventory has."""
+    if facts.host is None:
+        return facts
+    peers = {target: error for target, error in facts.host.peers.items() if target.rsplit(":", 1)[0] != name}
+    return replace(facts, host=replace(facts.host, peers=peers))
 
 
 def present(snapshot: Snapshot) -> tuple[str, ...]:
@@ -121,6 +130,14 @@ def refuse_alive(snapshot: Snapshot, name: str) -> None:
                 node=name,
                 hint="It would go on beside the cluster. Power it off, or let it be reached over SSH.",
             )
+    address = snapshot.plan.control_plane[name]
+    dialled = any(f"{name}:{ETCD}" in facts.host.peers for facts in snapshot.nodes.values() if facts.host)
+    if not dialled and address in (snapshot.etcd.servers or ()):
+        raise Refused(
+            f"its API server serves at {address} still",
+            node=name,
+            hint="It would go on beside the cluster. Power it off; 15 s later it counts as gone.",
+        )
 
 
 def seat(snapshot: Snapshot, name: str) -> State | None:

@@ -94,7 +94,10 @@ def judged(snapshot: Snapshot, name: str, options: Options, *, moves: bool) -> R
     known = node_plan.known_as(snapshot, [name])
     node_plan.refuse_strangers(known)
     row, state = node_plan.row_of(known, name), node_plan.seat(known, name)
-    gone = row if row is not None and _is_gone(known, name, options, moves=moves) else None
+    elsewhere = row is not None and snapshot.member_node(row) != name  # the user has written a new address already
+    if elsewhere:
+        node_plan.refuse_alive(known, name)
+    gone = row if row is not None and (elsewhere or _is_gone(known, name, options, moves=moves)) else None
     members = membership(known)
     stages = replacing(members, name) if gone else joining(members, [name])
     whole = state is State.HEALTHY and not any(found.blocks for found in gate.after(known, name))
@@ -118,8 +121,6 @@ def _is_gone(snapshot: Snapshot, name: str, options: Options, *, moves: bool) ->
     if state is State.HEALTHY:
         return False
     if facts.host is None:
-        if facts.address != snapshot.plan.control_plane[name]:
-            return True
         raise Unreachable(
             f"no machine answers in its place: {facts.error}",
             node=name,
