@@ -113,23 +113,27 @@ def refuse_strangers(snapshot: Snapshot) -> None:
             )
 
 
+def reached(snapshot: Snapshot, name: str) -> tuple[str, ...]:
+    """The nodes that a node answers on etcd's port or the API's."""
+    ports = [f"{name}:{port}" for port in (ETCD, API)]
+    return tuple(
+        other
+        for other, facts in snapshot.nodes.items()
+        if facts.host and any(facts.host.peers.get(port) == "" for port in ports)
+    )
+
+
 def refuse_alive(snapshot: Snapshot, name: str) -> None:
     """Raise when a node does not let us in, and still answers its peers: it is not dead, and must not come back."""
     if name not in snapshot.nodes or snapshot.nodes[name].host is not None:
         return
-    for port in (ETCD, API):
-        dials = {
-            other: facts.host.peers[f"{name}:{port}"]
-            for other, facts in snapshot.nodes.items()
-            if facts.host and f"{name}:{port}" in facts.host.peers
-        }
-        reached = [other for other, error in dials.items() if not error]
-        if reached:
-            raise Refused(
-                f"it does not let us in ({snapshot.nodes[name].error}), but answers {join(reached)} on port {port}",
-                node=name,
-                hint="It would go on beside the cluster. Power it off, or let it be reached over SSH.",
-            )
+    by = reached(snapshot, name)
+    if by:
+        raise Refused(
+            f"it does not let us in ({snapshot.nodes[name].error}), but answers {join(by)}",
+            node=name,
+            hint="It would go on beside the cluster. Power it off, or let it be reached over SSH.",
+        )
     address = snapshot.plan.control_plane[name]
     dialled = any(f"{name}:{ETCD}" in facts.host.peers for facts in snapshot.nodes.values() if facts.host)
     if not dialled and address in (snapshot.etcd.servers or ()):

@@ -22,9 +22,10 @@ from cpkit.operations.listener import Confirm, Listener, Watcher, WatchFactory, 
 from cpkit.operations.plays import Plays
 from cpkit.operations.restore_plan import under_way
 from cpkit.operations.turning import Stepping, ending_turns, looking
-from cpkit.rolling import GATE, Engine, Pass, Turn, halting
+from cpkit.rolling import Engine, Pass, Turn, halting
 
 BACK = 90.0  # seconds a node, or etcd, may take to be well after it was changed
+SHORT_LOOK, LONG_LOOK, PATIENCE = 5.0, 15.0, 60.0  # seconds; a machine with much to do is not dead
 TELL = "Tell the API server of the members"
 
 
@@ -109,10 +110,11 @@ def look_well(cluster: Cluster, besides: Collection[str]) -> Snapshot:
 
     def missed(snapshot: Snapshot) -> list[Finding]:
         seen[:] = [snapshot]
-        silent = [name for name in node_plan.unheard(snapshot) if name not in besides]
+        unheard = node_plan.unheard(snapshot)
+        silent = [name for name in unheard if name not in besides or node_plan.reached(snapshot, name)]
         return [Finding("node.reachable", name, "unknown", "it did not answer") for name in silent]
 
-    settle(lambda: collect(cluster), missed, deadline=GATE)
+    settle(lambda: collect(cluster, deadline=LONG_LOOK if seen else SHORT_LOOK), missed, deadline=PATIENCE)
     return seen[0]
 
 

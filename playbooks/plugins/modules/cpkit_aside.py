@@ -163,6 +163,7 @@ def main() -> None:
             for path in paths:
                 aside.take(Path(path))
             aside.end()
+        if any("/systemd/" in path for path in paths):
             systemctl("daemon-reload")
     except (UnitFailed, OSError) as error:
         module.fail_json(msg=str(error), **{**told, "changed": True})
