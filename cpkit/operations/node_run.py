@@ -164,6 +164,9 @@ def balance(work: Work, snapshot: Snapshot, leaving: Collection[str] = ()) -> No
     """Tell every balancer that answers of the API servers."""
     answering = node_plan.present(snapshot)
     balancers = [name for name in snapshot.plan.load_balancers if name in answering]
+    for name in snapshot.plan.load_balancers:
+        if name not in balancers:
+            work.plays.listener.say(f"{name} does not answer; once it is back, tell it by: cpkit bootstrap")
     if not balancers:
         return
     present = [name for name in snapshot.plan.control_plane if name in answering and name not in leaving]
@@ -233,7 +236,7 @@ def back(names: Collection[str]) -> Callable[[Snapshot], Sequence[Finding]]:
 
 def ended(work: Work, run: Run, stages: Sequence[Stage], plan: str, remarks: Sequence[str]) -> Result:
     """How a change of nodes ended."""
-    snapshot = collect(work.cluster)
+    snapshot = work.look_well()
     run.write("members", stages=[stage.words for stage in stages])
     return Result(
         cluster=work.cluster.name,

@@ -23,7 +23,7 @@ from tests.e2e.raised import LabFactory, run_cpkit
 from tests.e2e.running import HEALTHY, Cluster, await_that, bootstrap, traffic
 from tests.e2e.test_upgrade_lab import Writer, uids
 
-LONGEST = 400.0
+LONGEST = 900.0  # seconds a change may take on a machine that does other work too
 
 
 @dataclass(frozen=True)
@@ -116,19 +116,21 @@ def grown(make_lab: LabFactory, tmp_path_factory: pytest.TempPathFactory) -> Gro
     return Grown(cluster)
 
 
-def test_one_node_becomes_three_with_no_failed_request(grown: Grown) -> None:
-    before = grown.hosts()
+def test_one_node_becomes_three_though_the_run_is_killed_again_and_again(grown: Grown) -> None:
+    before, more = grown.hosts(), (f"cp2={grown.spare(1)}", f"cp3={grown.spare(2)}")
     with grown.without_a_failure():
-        done = grown.node("add", f"cp2={grown.spare(1)}", f"cp3={grown.spare(2)}")
+        grown.killed_at("add", more, "done", "Announce cp2 to etcd as a learner")
+        assert grown.members() == {grown.cluster.lab.address("cp1"): True, grown.spare(1): False}
+        grown.killed_at("add", more, "started", "Start etcd on cp3")
+        assert grown.members() == dict.fromkeys((grown.cluster.lab.address("cp1"), grown.spare(1)), True) | {
+            grown.spare(2): False
+        }
+        done = grown.node("add", *more)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "with cp3  3 voters, 3 healthy, quorum 2: one more may fail" in done.stderr
     assert grown.report("add")["availability"]["failed"] == 0
     assert grown.cluster.settle().summary.startswith("3 voters, 3 healthy: one more may fail")
     added = [line for line in grown.hosts().splitlines() if line not in before.splitlines()]
-    assert added == [
-        f"        cp2: {{ansible_host: {grown.spare(1)}}}",
-        f"        cp3: {{ansible_host: {grown.spare(2)}}}",
-    ]
+    assert added == [f"        cp{n}: {{ansible_host: {grown.spare(n - 1)}}}" for n in (2, 3)]
 
 
 def test_what_would_lose_quorum_or_meets_something_unfinished_is_refused(grown: Grown) -> None:
@@ -154,16 +156,11 @@ def test_what_would_lose_quorum_or_meets_something_unfinished_is_refused(grown: 
     assert len(grown.members()) == 3
 
 
-def test_three_become_five_though_the_run_is_killed_again_and_again(grown: Grown) -> None:
-    more = (f"cp4={grown.spare(3)}", f"cp5={grown.spare(4)}")
+def test_three_become_five_with_no_failed_request(grown: Grown) -> None:
     with grown.without_a_failure():
-        grown.killed_at("add", more, "done", "Announce cp4 to etcd as a learner")
-        assert grown.members()[grown.spare(3)] is False
-        grown.killed_at("add", more, "started", "Start etcd on cp5")
-        assert grown.members()[grown.spare(3)] is True
-        grown.killed_at("add", more, "started", "Tell the balancers of the API servers")
-        done = grown.node("add", *more)
+        done = grown.node("add", f"cp4={grown.spare(3)}", f"cp5={grown.spare(4)}")
     assert done.returncode == 0, done.stdout + done.stderr
+    assert "with cp5  5 voters, 5 healthy, quorum 3: two more may fail" in done.stderr
     assert list(grown.members().values()) == [True] * 5
     grown.check_settled("cp1", "cp2", "cp3", "cp4", "cp5")
 
@@ -173,7 +170,6 @@ def test_five_become_three_and_what_they_held_is_moved_aside(grown: Grown) -> No
     assert done.returncode == 0, done.stdout + done.stderr
     held = grown.cluster.on_each("sha256sum /etc/kubernetes/pki/apiserver.crt | cut -d' ' -f1", ["cp4"])["cp4"]
     with grown.without_a_failure():
-        grown.killed_at("remove", ("cp4", "cp5"), "done", "Take cp4 out of etcd")
         done = grown.node("remove", "cp5", "cp4")
     assert done.returncode == 0, done.stdout + done.stderr
     assert grown.cluster.settle().summary.startswith("3 voters, 3 healthy")
