@@ -23,7 +23,8 @@ def refuse_lost_data(held: Mapping[str, bool], *, established: bool) -> None:
         f"the cluster exists, but etcd's data is gone from this node{_also(lost[1:])}",
         node=lost[0],
         hint="Is its disk mounted? An empty member is not started in its place, as that could cost the cluster\n"
-        "  its data. Put the data back; if it is lost, this member has to be replaced, and the others go on meanwhile.",
+        "  its data. Put the data back; if it is lost, the others go on meanwhile: cpkit node replace "
+        f"{lost[0]}",
     )
 
 

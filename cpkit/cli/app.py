@@ -21,6 +21,8 @@ COMMANDS = {
     "rotate-certs": ("cpkit.cli.rotate_certs", "Renew certificates with no failed request."),
     "encryption": ("cpkit.cli.encryption", "Show and rotate the key that Secrets are encrypted with in etcd."),
     "upgrade": ("cpkit.cli.upgrade", "Bring a running cluster to another version, one gated node at a time."),
+    "node": ("cpkit.cli.node", "Add, remove and replace control-plane nodes of a running cluster."),
+    "reset": ("cpkit.cli.reset", "Take a cluster down; nothing is deleted."),
     "gate": ("cpkit.cli.gate", "Ask whether one node may be touched now; what plays call."),
     "backup": ("cpkit.cli.backup", "Take, list, verify and prune backups of a cluster."),
     "restore": ("cpkit.cli.restore", "Bring a cluster back from a backup."),

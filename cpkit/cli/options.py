@@ -1,13 +1,12 @@
 """Options that several commands share, defined once."""
 
-from dataclasses import replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
-    from cpkit.inventory import Cluster, Node
+    from cpkit.inventory import Cluster
 
 InventoryOption = Annotated[
     str,
@@ -59,15 +58,7 @@ AskBecomePassOption = Annotated[bool, typer.Option("--ask-become-pass", "-K", he
 
 def with_sudo_password(cluster: "Cluster", password: str) -> "Cluster":
     """The cluster with this password for sudo on every node that has none of its own."""
-
-    def give(node: "Node") -> "Node":
-        return replace(node, ssh=replace(node.ssh, become_password=node.ssh.become_password or password))
-
-    return replace(
-        cluster,
-        control_plane=tuple(map(give, cluster.control_plane)),
-        load_balancers=tuple(map(give, cluster.load_balancers)),
-    )
+    return cluster.with_sudo_password(password)
 
 
 def asked_sudo_password(ask: bool) -> str:

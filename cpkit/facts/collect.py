@@ -74,4 +74,5 @@ def _etcd(answers: Mapping[str, Answer]) -> EtcdFacts:
         statuses={name: answer.status for name, answer in answers.items()},
         members=listed[0].members if listed else (),
         revision=max((answer.revision for answer in answers.values()), default=0),
+        servers=next((answer.servers for answer in listed if answer.servers is not None), None),
     )

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from cpkit import etcd
 
 PATIENCE = 2.0  # seconds for one call
+SERVERS = b"/registry/masterleases/"  # a key for each API server, which it renews every few seconds
+MOST_SERVERS = 100
 ALARM = re.compile(r"alarm:(\w+)")
 
 
@@ -23,6 +25,7 @@ class Answer:
     status: MemberStatus
     members: tuple[MemberRow, ...] = ()
     revision: int = 0  # what it was hashed at
+    servers: tuple[str, ...] | None = None  # that serve the API by their own account
 
 
 def ask(client: "etcd.MemberClient", meeting: Meeting) -> Answer:
@@ -40,9 +43,10 @@ def ask(client: "etcd.MemberClient", meeting: Meeting) -> Answer:
         status = replace(status, linearizable=_reads_through_leader(client))
         revision, status = _hashed(client, meeting, status)
         status = replace(status, terms=(*status.terms, client.status(timeout=PATIENCE).raft_term))
+        servers = None if status.learner else _servers(client)
     except CpkitError as error:
         return Answer(replace(status, error=error.message))
-    return Answer(status, rows, revision)
+    return Answer(status, rows, revision, servers)
 
 
 def _status(said: "etcd.MemberStatus", seconds: float) -> MemberStatus:
@@ -88,3 +92,9 @@ def _hashed(client: "etcd.MemberClient", meeting: Meeting, status: MemberStatus)
     except CpkitError:
         return revision, status
     return revision, replace(status, hash=hashed.hash, compacted=hashed.compact_revision)
+
+
+def _servers(client: "etcd.MemberClient") -> tuple[str, ...]:
+    end = SERVERS[:-1] + bytes([SERVERS[-1] + 1])
+    found = client.keys(SERVERS, end, revision=0, limit=MOST_SERVERS, timeout=PATIENCE)
+    return tuple(key.removeprefix(SERVERS).decode("utf-8", "replace") for key in found)

@@ -124,6 +124,7 @@ class EtcdFacts:
     statuses: dict[str, MemberStatus] = field(default_factory=dict)  # by node
     members: tuple[MemberRow, ...] = ()
     revision: int = 0  # the revision all members were hashed at
+    servers: tuple[str, ...] | None = None  # addresses at which API servers say that they serve
 
 
 @dataclass(frozen=True)

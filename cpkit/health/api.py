@@ -74,6 +74,22 @@ def flags(snapshot: Snapshot) -> Iterator[Verdict]:
     yield from _alike(snapshot, lambda host: host.flags, "flags", level=warn)
 
 
+@check("api.strangers")
+def strangers(snapshot: Snapshot) -> Iterator[Verdict]:
+    """Nobody but the inventory's nodes serves the API."""
+    if snapshot.etcd.servers is None:
+        yield unknown("no etcd member could be asked who serves the API", "Look at etcd.members first.")
+        return
+    known = set(snapshot.plan.control_plane.values())
+    odd = [address for address in snapshot.etcd.servers if address not in known]
+    for address in odd:
+        text = f"an API server at {address} serves this cluster, and is none of the inventory's"
+        stop = "systemctl disable --now kube-apiserver kube-controller-manager kube-scheduler etcd"
+        yield fail(text, f"A node that was removed or replaced must not come back. There: {stop}")
+    if not odd:
+        yield ok(f"{len(snapshot.etcd.servers)} API servers, all of the inventory")
+
+
 @check("api.trust")
 def trust(snapshot: Snapshot) -> Iterator[Verdict]:
     """All nodes trust the same CAs."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from cpkit.facts.snapshot import MemberRow, MemberStatus, Snapshot
+from cpkit.health.change import even
 from cpkit.health.check import Asked, Verdict, check, commonest, fail, member_check, ok, unknown, warn
 from cpkit.health.quorum import Member, Membership, State, join
 
@@ -75,15 +76,17 @@ def members(snapshot: Snapshot) -> Iterator[Verdict]:
     for row in snapshot.etcd.members:
         if not snapshot.member_node(row):
             text = f"{row.name or 'an unstarted member'} ({row.id}) is a member and not in the inventory"
-            yield fail(text, f"Remove it if it is gone for good: etcdctl member remove {row.id}")
+            yield fail(text, f"Remove it if it is gone for good: cpkit node remove {row.name or row.id}")
+    if len(snapshot.plan.control_plane) > 1 and (warning := even(len(membership(snapshot).voters))):
+        yield warn(warning, "See: cpkit node add --help, cpkit node remove --help")
 
 
 def _judge_member(snapshot: Snapshot, name: str, row: MemberRow | None) -> Verdict:
     status = snapshot.etcd.statuses.get(name, MemberStatus(error="not asked"))
     if snapshot.etcd.members and row is None:
-        return fail("not a member of the etcd cluster", "Run cpkit bootstrap to let it join.", node=name)
+        return fail("not a member of the etcd cluster", f"Let it join: cpkit node add {name}", node=name)
     if row is not None and not row.name:
-        hint = f"Start etcd on {name}: systemctl status etcd"
+        hint = f"Finish what announced it: cpkit node add {name}"
         return fail("added to the cluster, but never started", hint, node=name)
     if status.error:
         return _silent(snapshot, name, status.error)

@@ -15,7 +15,7 @@ def alarms(member: Asked) -> Iterator[Verdict]:
     """No member has raised an alarm."""
     hints = {
         "NOSPACE": "etcd refuses writes. Bring it back: cpkit etcd recover-space",
-        "CORRUPT": "Its data differs from the others': stop it, remove it from the cluster and let it join anew.",
+        "CORRUPT": "Its data differs from the others': stop its etcd, then: cpkit node replace NODE --abandon-data",
     }
     for alarm in member.status.alarms:
         yield fail(f"alarm {alarm}", hints.get(alarm, "See: cpkit etcd alarms"))
@@ -61,7 +61,9 @@ def same_keys(snapshot: Snapshot) -> Iterator[Verdict]:
         for name in (name for name, value in group.items() if value != most):
             text = f"its keys differ from the others' at revision {snapshot.etcd.revision}"
             yield fail(
-                text, "Do not restart it. Save a snapshot, then remove this member and let it join anew.", node=name
+                text,
+                f"Do not restart it. Save a snapshot, stop its etcd, then: cpkit node replace {name} --abandon-data",
+                node=name,
             )
     for name in silent:
         yield silence(snapshot, name, "it could not be hashed")

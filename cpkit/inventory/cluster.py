@@ -1,6 +1,6 @@
 """The validated, frozen description of one cluster."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -68,3 +68,15 @@ class Cluster:
     def service_address(self) -> str:
         """The address of the `kubernetes` Service: the first of the Service network."""
         return str(self.spec.cluster_service_cidr[1])
+
+    def with_sudo_password(self, password: str) -> "Cluster":
+        """The cluster with this password for sudo on every node that has none of its own."""
+
+        def give(node: Node) -> Node:
+            return replace(node, ssh=replace(node.ssh, become_password=node.ssh.become_password or password))
+
+        return replace(
+            self,
+            control_plane=tuple(map(give, self.control_plane)),
+            load_balancers=tuple(map(give, self.load_balancers)),
+        )

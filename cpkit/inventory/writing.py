@@ -25,13 +25,13 @@ def write_versions(hosts: Path, wanted: Mapping[str, str]) -> Path | None:
             return None
         text = changed
     try:
-        _replace(path, text)
+        put(path, text, like=path)
         spec = load(hosts).spec
     except (CpkitError, OSError):
         spec = None
     if spec is None or any(getattr(spec, name) != value for name, value in wanted.items()):
         with suppress(OSError):
-            _replace(path, before)
+            put(path, before, like=path)
         return None
     return path
 
@@ -52,8 +52,9 @@ def _changed(text: str, name: str, value: str) -> str | None:
     return line.sub(rf"\g<1>\g<2>{value}\g<2>\g<3>", text)
 
 
-def _replace(path: Path, text: str) -> None:
+def put(path: Path, text: str, *, like: Path) -> None:
+    """Write a file whole or not at all, with another one's mode."""
     temporary = path.with_name(f".{path.name}.new")
     temporary.write_text(text)
-    temporary.chmod(path.stat().st_mode & 0o7777)
+    temporary.chmod(like.stat().st_mode & 0o7777)
     temporary.replace(path)

@@ -5,7 +5,7 @@ import pytest
 from cpkit.errors import Exit
 from cpkit.health import CHECKS, exit_code, judge
 from cpkit.health.members import membership
-from tests.unit.health_snapshots import NAMES, captured, document, silence, spoiled
+from tests.unit.health_snapshots import NAMES, Raw, captured, document, silence, spoiled
 
 every = pytest.mark.parametrize("name", NAMES)
 
@@ -54,9 +54,13 @@ def test_two_nodes_out_of_our_reach_are_not_a_lost_quorum_while_a_read_succeeds(
     assert "takes writes" in found[0].text
 
 
+def nobody_told_of_servers(raw: Raw) -> None:
+    raw["etcd"]["servers"] = None
+
+
 def test_nobody_answers() -> None:
     everybody = ("cp1", "cp2", "cp3", "lb1", "lb2")
-    snapshot = spoiled(*map(silence, everybody), lambda raw: raw.update(endpoint=None))
+    snapshot = spoiled(*map(silence, everybody), lambda raw: raw.update(endpoint=None), nobody_told_of_servers)
     found = judge(snapshot)
     assert {each.level for each in found} == {"unknown"}
     assert exit_code(found) == Exit.UNKNOWN

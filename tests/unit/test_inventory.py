@@ -166,7 +166,12 @@ def test_without_load_balancers_a_single_node_may_be_its_own_endpoint(write: Wri
 @pytest.mark.parametrize(
     ("old", "new", "where", "text"),
     [
-        ("        cp3: {ansible_host: 192.0.2.13}\n", "", 3, "has 2 hosts; use 1, 3, 5 or 7"),
+        (
+            "        cp3: {ansible_host: 192.0.2.13}\n",
+            "".join(f"        cp{n}: {{ansible_host: 192.0.2.1{n}}}\n" for n in range(3, 9)),
+            3,
+            "has 8 hosts; use 1, 3, 5 or 7",
+        ),
         ("    control_plane:", "    control_plan:", 3, "'control_plan' is not known; did you mean 'control_plane'?"),
         (
             "      hosts:\n        cp1",

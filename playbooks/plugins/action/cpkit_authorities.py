@@ -25,7 +25,7 @@ class ActionModule(ActionBase):
         claims = self._task.args["claims"]
         try:
             refuse_lost_data(
-                {name: claim["started"] for name, claim in claims.items()},
+                {name: claim["started"] for name, claim in claims.items() if name not in self._task.args["joining"]},
                 established=any(claim["established"] for claim in claims.values()),
             )
             authorities = adopt(

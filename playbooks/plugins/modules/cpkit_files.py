@@ -10,7 +10,8 @@ description:
   - Then all are renamed, back to back.
   - With O(unit), the unit is enabled and started.
   - A unit that runs is not restarted behind the user's back, see O(on_change).
-  - A unit that runs another version than the one selected is changed, too, even if no file differs.
+  - A unit that runs another version than the one selected is changed, too, even if no file differs; so is one
+    whose files were changed by a run that was cut off before the restart.
   - The action plugin of the same name renders entries that name a C(template).
 options:
   files:
@@ -101,6 +102,7 @@ from ansible.module_utils.cpkit_units import (
     wait_until_ready,
 )
 
+PENDING = Path("/run/cpkit")  # gone after a reboot, when everything runs with what lies there
 OPTIONS: dict[str, dict[str, Any]] = {
     "files": {"type": "list", "elements": "dict", "default": []},
     "directories": {"type": "list", "elements": "dict", "default": []},
@@ -128,7 +130,7 @@ def lay_down(module: AnsibleModule, wanted: dict[str, Any], done: dict[str, Any]
     """Compare, refuse or apply, then bring the unit up; what was done is added to what was done before."""
     plan = Plan(wanted["files"], wanted["directories"])
     unit = wanted["unit"]
-    other = runs_elsewhere(unit, _selected(wanted)) if unit else ""
+    other = (runs_elsewhere(unit, _selected(wanted)) or _runs_with_older(unit)) if unit else ""
     differs = bool(plan.paths or other)
     done["changed"] |= differs
     done["paths"] += plan.paths
@@ -148,6 +150,9 @@ def lay_down(module: AnsibleModule, wanted: dict[str, Any], done: dict[str, Any]
     try:
         if wanted["keep"] and plan.files:
             keep([str(entry["path"]) for entry in plan.files], wanted["keep"])
+        if unit and differs and wanted["on_change"] == "restart":
+            PENDING.mkdir(mode=0o755, parents=True, exist_ok=True)
+            _pending(unit).touch()
         plan.apply()
         if plan.paths:
             _run(module, wanted["commands"])
@@ -161,16 +166,29 @@ def _bring_up(wanted: dict[str, Any], *, changed: bool) -> str:
     unit = str(wanted["unit"])
     if changed:
         systemctl("daemon-reload")
-    action = bring_up(
-        unit,
-        restart=changed and wanted["on_change"] == "restart",
-        reload=changed and wanted["on_change"] == "reload",
-    )
+    try:
+        action = bring_up(
+            unit,
+            restart=changed and wanted["on_change"] == "restart",
+            reload=changed and wanted["on_change"] == "reload",
+        )
+    finally:
+        _pending(unit).unlink(missing_ok=True)
     if action and (folders := _selected(wanted)):
         wait_until_it_runs_from(unit, folders)
     if wanted["ready_url"]:
         wait_until_ready(unit, str(wanted["ready_url"]), str(wanted["ready_authority"]), float(str(wanted["timeout"])))
     return action
+
+
+def _pending(unit: str) -> Path:
+    """The file that lies there from before the files of a running unit are changed until it is restarted."""
+    return PENDING / f"{unit}.pending"
+
+
+def _runs_with_older(unit: str) -> str:
+    """Why a unit has to be restarted though its files are right; empty when it has not."""
+    return f"what {unit} was started with" if _pending(unit).exists() and is_running(unit) else ""
 
 
 def _selected(wanted: dict[str, object]) -> list[str]:
