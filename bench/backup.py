@@ -100,7 +100,8 @@ def _restore(cluster: Cluster, store: Path, key: Path) -> Restore:
     load = host.load()
     words = ("--from", str(store), "--identity", str(key), "--confirm", cluster.name, "--no-backup", "-o", "json")
     ran = run((*CPKIT, "restore", "etcd", "-i", cluster.name, *words))
-    report = json.loads((Path(json.loads(ran.stdout)["directory"]) / "report.json").read_text())
+    told = json.loads(ran.stdout.splitlines()[-1])  # the lines before it are events
+    report = json.loads((Path(told["directory"]) / "report.json").read_text())
     steps = {step["step"]: step["seconds"] for step in report["steps"]}
     names = list(steps)
     ready = sum(steps[name] for name in names[: names.index(READY) + 1])
