@@ -97,10 +97,9 @@ class Engine:
         snapshot, taken = self.probe(), set[str]()
         while waiting := todo(step, snapshot):
             node = _next(waiting, snapshot)
-            if node in taken:
-                raise CpkitError(
-                    f"{step.name}: it was done, and is not any longer", node=node, hint="Look: cpkit health"
-                )
+            if node in taken:  # a process that was just starting anew told no version; it is never touched twice
+                snapshot = self._back(Turn(step, node))
+                continue
             if self.halt.asked:
                 raise _halted(waiting)
             snapshot = self._open(step, node, snapshot)

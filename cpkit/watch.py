@@ -60,6 +60,11 @@ class Watch:
         for name, asker in self._nodes.items():
             asker.excused = name == node
 
+    @property
+    def failed(self) -> int:
+        """How many requests to the endpoint have failed so far."""
+        return self._endpoint.failed
+
     def stop(self) -> Availability:
         """Stop asking, and say what was seen."""
         self._over.set()

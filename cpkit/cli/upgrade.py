@@ -1,23 +1,22 @@
-"""`cpkit upgrade`: bring a running cluster to another version, one gated node at a time."""
+"""`cpkit upgrade`: bring a running cluster to another version and back, one gated node at a time."""
 
 import json
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
-from cpkit.cli.changing import DryRunOption, YesOption, cluster_of, confirming, result
+from cpkit.cli.changing import DryRunOption, YesOption, cluster_of
 from cpkit.cli.options import AskBecomePassOption, InventoryOption, Output, OutputOption, examples, names, new_app
+from cpkit.cli.upgrade_view import pausing, planned, run
 from cpkit.errors import Exit
-
-if TYPE_CHECKING:
-    from cpkit.backup import Sealing
-    from cpkit.inventory import Cluster
-    from cpkit.operations.upgrade import Options, Result
 
 app = new_app(
     """Bring a running cluster to another version, one gated node at a time.
 
-Kubernetes one minor after the other, etcd with it; a node that does not come back returns to the version before."""
+Kubernetes one minor after the other, etcd with it; a node that does not come back returns to the version before. With
+`--rollback-safe` the new version behaves like the old one until `finalize`, and `rollback` takes all of it back."""
 )
 ToOption = Annotated[
     str,
@@ -25,17 +24,38 @@ ToOption = Annotated[
         "--to", metavar="VERSION", help="A version, as 1.37.2, or a minor.", show_default="what the inventory asks for"
     ),
 ]
+BackToOption = Annotated[
+    str,
+    typer.Option("--to", metavar="VERSION", help="The version to go back to.", show_default="what ran before"),
+]
 EtcdOption = Annotated[
     str, typer.Option("--etcd", metavar="VERSION", help="An etcd of your choice.", show_default="what goes with it")
 ]
 OnlyOption = Annotated[
     list[str] | None, typer.Option("--only", metavar="NODE[,NODE]", help="Upgrade these nodes, and leave the others.")
 ]
+SafeOption = Annotated[
+    bool, typer.Option("--rollback-safe", help="Behave like the minor before until finalized; etcd stays as it is.")
+]
+PauseOption = Annotated[
+    str,
+    typer.Option(
+        "--pause-between", metavar="ask|SECONDS", help="Between two nodes ask, or wait.", show_default="go on at once"
+    ),
+]
+MaxFailedOption = Annotated[
+    int | None,
+    typer.Option("--max-failed", metavar="N", min=0, help="Touch no further node once more requests have failed."),
+]
+NoBackupOption = Annotated[
+    bool, typer.Option("--no-backup", help="Take no backup first; without backup_store there is no other way.")
+]
 
 
 @app.command(
     epilog=examples(
         "cpkit upgrade plan -i prod --to 1.37",
+        "cpkit upgrade plan -i prod --to 1.37 --save upgrade.json",
         "cpkit upgrade plan -i prod --to 1.37.2 -o json",
         note="Exit code: 0 it may begin, 3 it is refused, 4 something is not known. Examples:",
     )
@@ -46,17 +66,26 @@ def plan(
     to: ToOption = "",
     etcd: EtcdOption = "",
     only: OnlyOption = None,
+    rollback_safe: SafeOption = False,
+    save: Annotated[
+        Path | None,
+        typer.Option("--save", metavar="FILE", help="Keep the plan for upgrade rolling --plan.", show_default=False),
+    ] = None,
     ask_become_pass: AskBecomePassOption = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Show what an upgrade would do on each node, in which order and why, and what forbids it; changes nothing."""
+    """Show what an upgrade would do on each node, in which order and why, and what forbids it; changes nothing.
+
+    With --save the plan is kept together with the state it was made of; `upgrade rolling --plan` then does just that,
+    and refuses when something has drifted since.
+    """
     from rich.console import Console
 
-    from cpkit.operations.upgrade import Options
-    from cpkit.operations.upgrade import plan as operation
+    from cpkit.operations.upgrade import Options, look
     from cpkit.ui.upgrade import page, to_json
 
-    _, found = operation(cluster_of(inventory, ask_become_pass), Options(to, etcd, names(only)))
+    options = Options(to, etcd, names(only), rollback_safe=rollback_safe)
+    found = look(cluster_of(inventory, ask_become_pass), options, save)
     if output is Output.JSON:
         typer.echo(json.dumps(to_json(found), indent=2))
     else:
@@ -69,8 +98,10 @@ def plan(
 @app.command(
     epilog=examples(
         "cpkit upgrade rolling -i prod --to 1.37 --dry-run",
+        "cpkit upgrade rolling -i prod --to 1.37 --rollback-safe",
         "cpkit upgrade rolling -i prod --to 1.37.2 --yes",
         "cpkit upgrade rolling -i prod --to 1.36.4 --only cp1",
+        "cpkit upgrade rolling -i prod --plan upgrade.json --pause-between 60 --max-failed 0",
     )
 )
 def rolling(
@@ -79,9 +110,14 @@ def rolling(
     to: ToOption = "",
     etcd: EtcdOption = "",
     only: OnlyOption = None,
-    no_backup: Annotated[
-        bool, typer.Option("--no-backup", help="Take no backup first; without backup_store there is no other way.")
-    ] = False,
+    rollback_safe: SafeOption = False,
+    saved: Annotated[
+        Path | None,
+        typer.Option("--plan", metavar="FILE", help="Do what a saved plan says, if it still fits.", show_default=False),
+    ] = None,
+    pause_between: PauseOption = "",
+    max_failed: MaxFailedOption = None,
+    no_backup: NoBackupOption = False,
     yes: YesOption = False,
     dry_run: DryRunOption = False,
     ask_become_pass: AskBecomePassOption = False,
@@ -97,63 +133,63 @@ def rolling(
     command, and nothing is done twice. At the end the inventory names the new version.
     """
     from cpkit.operations.upgrade import Options
-    from cpkit.operations.upgrade import upgrade as operation
-    from cpkit.watch import Watch
 
-    cluster = cluster_of(inventory, ask_become_pass)
-    password = cluster.control_plane[0].ssh.become_password if ask_become_pass else ""
-    wanted = not no_backup and not dry_run and bool(cluster.spec.backup_store)
-    options = Options(to, etcd, names(only), no_backup, _sealing(cluster) if wanted else None, dry_run, password)
-    view = _view(output)
-    try:
-        done = operation(cluster, options, view, confirm=confirming(view, yes=yes), watch=Watch)
-    finally:
-        view.pause()
-    text = _summary(inventory, cluster, options, done)
-    turns = [str(turn) for turn in done.turns]
-    fields = {"turns": turns, "availability": done.availability, "backup": done.backup, "written": done.written}
-    result(output, text, target=done.plan.target.variables(), **fields, directory=done.directory)
+    options = Options(to, etcd, names(only), no_backup, dry_run=dry_run, rollback_safe=rollback_safe)
+    options = replace(planned(options, saved), pausing=pausing(pause_between, max_failed))
+    run(inventory, options, output, ask=ask_become_pass, yes=yes)
 
 
-def _view(output: Output):  # type: ignore[no-untyped-def]
-    from cpkit.cli.fetching import listener
-    from cpkit.ui.run import JsonView, TextView
+@app.command(epilog=examples("cpkit upgrade finalize -i prod --dry-run", "cpkit upgrade finalize -i prod --yes"))
+def finalize(
+    inventory: InventoryOption,
+    *,
+    pause_between: PauseOption = "",
+    max_failed: MaxFailedOption = None,
+    no_backup: NoBackupOption = False,
+    yes: YesOption = False,
+    dry_run: DryRunOption = False,
+    ask_become_pass: AskBecomePassOption = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """End an upgrade that was made with --rollback-safe: the new version behaves like itself.
 
-    return JsonView() if output is Output.JSON else TextView(listener())
+    One gated node at a time, every API server before the controllers. After this there is no way back but a backup.
+    """
+    from cpkit.operations.upgrade import Options
 
-
-def _sealing(cluster: "Cluster") -> "Sealing":
-    from cpkit.cli.backup_options import sealing
-
-    configured = cluster.spec.backup_recipients
-    return sealing(configured, recipients=[], file=None, passphrase=False, passphrase_file=None, no_encrypt=False)
-
-
-def _summary(inventory: str, cluster: "Cluster", options: "Options", done: "Result") -> str:
-    from cpkit.operations.upgrade import describe, needed
-    from cpkit.runs import PAGE
-
-    target = done.plan.target
-    if options.dry_run and done.plan.rounds:
-        return f"{describe(done.plan)}\n\nDry run: nothing was changed.\nThe same without cpkit: {done.command}"
-    lines = [f"{cluster.name} runs {target}." if not done.plan.rounds else _told(cluster.name, done)]
-    if done.availability:
-        lines += [f"API meanwhile: {done.availability}", f"etcd chose a leader {done.terms} times."]
-    if done.backup:
-        lines.append(f"Backup: {done.backup}")
-    if done.written:
-        lines.append(f"The inventory asks for it now: {done.written}")
-    elif wanted := needed(cluster, target):
-        lines.append("Once all nodes have it, set in the inventory, so that it asks for what runs:")
-        lines += [f"  {name}: {value}" for name, value in wanted.items()]
-    if done.plan.left:
-        again = f"cpkit upgrade rolling -i {inventory} --to {target.kubernetes}"
-        lines.append(f"Left for another run: {', '.join(done.plan.left)}. Go on with: {again}")
-    if done.directory:
-        lines += [f"Run directory: {done.directory}", f"Report: {done.directory / PAGE}"]
-    return "\n".join(lines)
+    options = Options(no_backup=no_backup, dry_run=dry_run, aim="finalize")
+    options = replace(options, pausing=pausing(pause_between, max_failed))
+    run(inventory, options, output, ask=ask_become_pass, yes=yes)
 
 
-def _told(cluster: str, done: "Result") -> str:
-    count = len({turn.node for turn in done.turns})
-    return f"\n{cluster}: {done.plan.target} on {count} nodes, {len(done.turns)} turns, {done.seconds:.1f} s."
+@app.command(
+    epilog=examples(
+        "cpkit upgrade rollback -i prod --dry-run",
+        "cpkit upgrade rollback -i prod --yes",
+        "cpkit upgrade rollback -i prod --to 1.36.3 --etcd 3.6.16",
+    )
+)
+def rollback(
+    inventory: InventoryOption,
+    *,
+    to: BackToOption = "",
+    etcd: EtcdOption = "",
+    pause_between: PauseOption = "",
+    max_failed: MaxFailedOption = None,
+    no_backup: NoBackupOption = False,
+    yes: YesOption = False,
+    dry_run: DryRunOption = False,
+    ask_become_pass: AskBecomePassOption = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Take an upgrade back on all nodes, one gated node at a time, with everything that was written since.
+
+    A minor of Kubernetes goes back only if the upgrade was made with --rollback-safe and is not finalized; a patch
+    always may. The controllers go first, then every API server, then etcd where its minor changed, by its own
+    downgrade. A run that was cut off is taken up by the same command.
+    """
+    from cpkit.operations.upgrade import Options
+
+    options = Options(to, etcd, no_backup=no_backup, dry_run=dry_run, aim="rollback")
+    options = replace(options, pausing=pausing(pause_between, max_failed))
+    run(inventory, options, output, ask=ask_become_pass, yes=yes)

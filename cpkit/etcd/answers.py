@@ -22,6 +22,7 @@ def status(reply: Any) -> MemberStatus:
         storage_version=reply.storageVersion,
         is_learner=reply.isLearner,
         errors=tuple(reply.errors),
+        downgrade=reply.downgradeInfo.targetVersion if reply.downgradeInfo.enabled else "",
     )
 
 

@@ -110,6 +110,23 @@ class MemberClient:
         """Hand leadership to another voter; refused unless this member leads."""
         self._call(self.etcd3.maintenancestub.MoveLeader, self._rpc.MoveLeaderRequest(targetID=target), timeout)
 
+    def validate_downgrade(self, version: str, *, timeout: float | None = None) -> None:
+        """Ask whether the cluster may be taken back to a minor, as 3.6; refused with etcd's reason."""
+        self._downgrade("VALIDATE", version, timeout)
+
+    def enable_downgrade(self, version: str, *, timeout: float | None = None) -> None:
+        """Have the cluster write what a minor, as 3.6, understands, and let members of it join."""
+        self._downgrade("ENABLE", version, timeout)
+
+    def cancel_downgrade(self, *, timeout: float | None = None) -> None:
+        """Take an enabled downgrade back."""
+        self._downgrade("CANCEL", "", timeout)
+
+    def _downgrade(self, action: str, version: str, timeout: float | None) -> None:
+        kind = self._rpc.DowngradeRequest.DowngradeAction.Value(action)
+        request = self._rpc.DowngradeRequest(action=kind, version=version)
+        self._call(self.etcd3.maintenancestub.Downgrade, request, timeout)
+
     def add_learner(self, *peer_urls: str, timeout: float | None = None) -> Member:
         """Announce a new member that does not vote yet."""
         request = self._rpc.MemberAddRequest(peerURLs=peer_urls, isLearner=True)

@@ -21,6 +21,7 @@ class MemberStatus:
     storage_version: str  # empty before etcd 3.6
     is_learner: bool
     errors: tuple[str, ...]
+    downgrade: str = ""  # the version that the cluster may be taken back to now; empty when no downgrade is enabled
 
     @property
     def is_leader(self) -> bool:

@@ -44,6 +44,7 @@ COMPARED = [
     CONFIG + "/encryption.yaml",
     "/etc/haproxy/kubernetes-ca.crt",
 ]
+OPT = "/opt/cpkit"
 ETCD_CA = PKI + "/etcd/ca.crt"
 # What serves TLS here: a port, the pair to show so that no server logs a fault, and the name to ask for. The API server
 # serves its own loopback client a certificate that is on no disk, made at its start, under a name of its own.
@@ -82,6 +83,7 @@ SIGNERS = (*AUTHORITIES.values(), "/sa.key")  # what a service may read but once
 BALANCER_CA = "/etc/haproxy/kubernetes-ca.crt"
 KEY = re.compile(r"-----BEGIN ([A-Z ]*(?:PUBLIC|PRIVATE) KEY)-----(.+?)-----END \1-----", re.DOTALL)
 BLOCK = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\n?", re.DOTALL)
+EMULATED = re.compile(r"[\s\0]--emulated-version=(?:kube=)?(\d+\.\d+)")
 FSYNC = re.compile(r'^etcd_disk_wal_fsync_duration_seconds_bucket\{le="([^"]+)"\} (\S+)', re.MULTILINE)
 
 
@@ -192,13 +194,29 @@ def version_in(path: str) -> str:
     return found.group(1) if found else ""
 
 
-def component(name: str, pid: int) -> dict[str, str]:
-    """The version that runs, and the one that the next start would run."""
+def component(name: str, pid: int) -> dict[str, Any]:
+    """The version that runs, the one that the next start would run, and those that lie there."""
     try:
         running = os.readlink(f"/proc/{pid}/exe") if pid else ""
     except OSError:
         running = ""
-    return {"running": version_in(running), "selected": version_in(os.path.realpath(f"/opt/cpkit/{name}/current"))}
+    return {
+        "running": version_in(running),
+        "selected": version_in(os.path.realpath(f"{OPT}/{name}/current")),
+        "emulates": emulated(f"/proc/{pid}/cmdline") if pid else "",
+        "would_emulate": emulated(f"/etc/systemd/system/{name}.service"),
+        "before": version_in(os.path.realpath(f"{OPT}/{name}/before")),
+        "installed": sorted(filter(None, (version_in(path) for path in glob.glob(f"{OPT}/{name}/*/{name}")))),
+    }
+
+
+def emulated(path: str) -> str:
+    """The minor that the flags in a unit or a command line name for --emulated-version; empty for the program's own."""
+    try:
+        found = EMULATED.search(read(path).decode("utf-8", "replace"))
+    except OSError:
+        return ""
+    return found.group(1) if found else ""
 
 
 def flags(command_line: bytes) -> dict[str, str]:
@@ -515,6 +533,7 @@ def tasks_for(
     tasks.update({("served", name): functools.partial(served, name, address) for name in SERVERS})
     tasks.update({("clients", name): functools.partial(client, name, address) for name in CLIENTS})
     tasks["disk", ""] = functools.partial(disk, data_dir)
+    tasks["room", ""] = functools.partial(disk, OPT if os.path.exists(OPT) else "/")
     tasks["etcd_data", ""] = functools.partial(etcd_data, data_dir)
     for path in ("readyz", "livez"):
         tasks["probes", path] = functools.partial(health_path, path)

@@ -60,6 +60,7 @@ def _status(said: "etcd.MemberStatus", seconds: float) -> MemberStatus:
         applied=said.raft_applied_index,
         version=said.version,
         storage_version=said.storage_version,
+        downgrade=said.downgrade,
         db_size=said.db_size,
         db_in_use=said.db_size_in_use,
         quota=said.quota,

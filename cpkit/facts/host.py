@@ -22,10 +22,14 @@ class Unit:
 
 @dataclass(frozen=True)
 class Component:
-    """A component's version: of the process that runs, and of the binary that the next start would run."""
+    """A component's version: of the process that runs, and of what the next start would run."""
 
     running: str = ""
     selected: str = ""
+    emulates: str = ""  # the minor that the process behaves like; empty for its own
+    would_emulate: str = ""  # the same of the next start
+    installed: tuple[str, ...] = ()  # the versions that lie on the node
+    before: str = ""  # what was selected before the last upgrade of the node
 
 
 @dataclass(frozen=True)
@@ -145,6 +149,7 @@ class Host:
     keys: dict[str, Key] = field(default_factory=dict)  # path, or path#name
     rotation: Rotation | None = None
     disk: Disk | None = None
+    room: Disk | None = None  # for binaries
     backup: Schedule | None = None  # None when it has no schedule, unless it is missing
     kept: bool = False  # whether leaves that a rotation replaced still lie aside
     etcd_data: bool | None = None  # whether etcd has a log in its data directory

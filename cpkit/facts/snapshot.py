@@ -22,6 +22,7 @@ class Plan:
     etcd: str
     quota: int
     extra_sans: tuple[str, ...] = ()
+    emulates: str = ""
 
     @classmethod
     def of(cls, cluster: Cluster) -> "Plan":
@@ -37,6 +38,7 @@ class Plan:
             etcd=str(cluster.spec.etcd),
             quota=cluster.spec.etcd_quota_backend_bytes,
             extra_sans=cluster.spec.cluster_extra_sans,
+            emulates=cluster.spec.cluster_emulated_version,
         )
 
 
@@ -105,6 +107,7 @@ class MemberStatus:
     applied: int = 0
     version: str = ""
     storage_version: str = ""
+    downgrade: str = ""  # the version that the cluster may be taken back to now
     db_size: int = 0
     db_in_use: int = 0
     quota: int = 0

@@ -68,6 +68,34 @@ def versions(seen: Seen) -> Iterator[Verdict]:
         yield ok(f"Kubernetes {wanted}")
 
 
+@check("api.emulation")
+def emulation(snapshot: Snapshot) -> Iterator[Verdict]:
+    """No upgrade waits to be finalized: every component behaves like the version it is."""
+    wanted = snapshot.plan.emulates
+    acting: dict[str, list[str]] = {}
+    others, known = [], False
+    for name, node in snapshot.control_plane.items():
+        for component, found in (node.host.components if node.host else {}).items():
+            if component not in COMPONENTS or not found.running:
+                continue
+            known = True
+            if found.emulates:
+                acting.setdefault(f"{found.running} as {found.emulates}", []).append(name)
+            if found.emulates != wanted or found.would_emulate != found.emulates:
+                others.append(f"{component} on {name}")
+    if acting:
+        told = join(f"{version} on {join(dict.fromkeys(nodes))}" for version, nodes in acting.items())
+        hint = "End it: cpkit upgrade finalize. Or take it back: cpkit upgrade rollback"
+        yield warn(f"the upgrade is not finalized: Kubernetes {told}", hint)
+    if others and (wanted or acting):
+        asked = f"cluster_emulated_version is {wanted or 'not set'}"
+        yield warn(f"{asked}, and it is otherwise: {join(others)}", "Finish what was begun; the same command goes on.")
+    if not known:
+        yield unknown("no process told what it emulates", NODE_HINT)
+    elif not acting and not wanted:
+        yield ok("every component behaves like the version it is")
+
+
 @check("api.flags")
 def flags(snapshot: Snapshot) -> Iterator[Verdict]:
     """All API servers run with the same flags, the node's own address aside."""

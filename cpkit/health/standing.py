@@ -7,6 +7,7 @@ from cpkit.continuity import refuse_lost_data
 from cpkit.errors import Refused
 from cpkit.facts.snapshot import Snapshot
 
+KUBERNETES = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
 UNITS = {
     "control_plane": ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"),
     "load_balancer": ("haproxy", "keepalived"),
@@ -52,6 +53,15 @@ def refuse_other_versions(snapshot: Snapshot) -> None:
         for component, found in (node.host.components if node.host else {}).items():
             version = found.running or found.selected
             wanted = snapshot.plan.etcd if component == "etcd" else snapshot.plan.kubernetes
+            emulates = found.emulates if found.running else found.would_emulate
+            if version and component in KUBERNETES and emulates != snapshot.plan.emulates:
+                raise Refused(
+                    f"{component} {version} behaves like {emulates or 'itself'}, and cluster_emulated_version is "
+                    f"{snapshot.plan.emulates or 'not set'}: bootstrap does not change that",
+                    node=name,
+                    hint="End an upgrade, or take it back, one gated node at a time: cpkit upgrade finalize, "
+                    "cpkit upgrade rollback\n  Or set cluster_emulated_version back to what runs.",
+                )
             if version not in {"", wanted}:
                 raise Refused(
                     f"{component} is {version}, and the inventory asks for {wanted}: bootstrap changes no version",

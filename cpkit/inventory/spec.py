@@ -9,6 +9,7 @@ from cpkit.errors import CpkitError
 from cpkit.inventory.values import (
     audit_policy,
     dns_name,
+    minor_text,
     name_or_address,
     pod_network,
     recipient,
@@ -18,6 +19,7 @@ from cpkit.inventory.values import (
 )
 from cpkit.versions import Minor, Version, version_table
 
+EMULATED_BEHIND = 3  # minors that Kubernetes can emulate back
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,51}[a-z0-9])?$")]
 Flags = dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")], str]
 Gates = dict[Annotated[str, Field(pattern=r"^[A-Z][A-Za-z0-9]*$")], bool]
@@ -37,6 +39,14 @@ class ClusterSpec(BaseModel):
     ]
     cluster_kubernetes_version: Annotated[
         str, Field(validate_default=True, description="Kubernetes version, as 1.36.3.")
+    ] = ""
+    cluster_emulated_version: Annotated[
+        str,
+        BeforeValidator(minor_text),
+        Field(
+            description="Minor that Kubernetes behaves like until an upgrade is finalized; none if empty.",
+            examples=["1.35"],
+        ),
     ] = ""
     cluster_etcd_version: Annotated[str, Field(description="etcd version; the table's own for the minor if empty.")] = (
         ""
@@ -205,6 +215,23 @@ class ClusterSpec(BaseModel):
         floor = _row(self.cluster_kubernetes_version).etcd_floor
         if self.etcd < floor:
             raise ValueError(f"cluster_etcd_version {self.etcd} is older than {floor}, the oldest supported one")
+        return self
+
+    @model_validator(mode="after")
+    def _emulation_within_reach(self) -> "ClusterSpec":
+        if self.cluster_emulated_version:
+            major, minor = map(int, self.cluster_emulated_version.split("."))
+            behind = self.kubernetes.minor - minor
+            if major != self.kubernetes.major or not 1 <= behind <= EMULATED_BEHIND:
+                raise ValueError(
+                    f"Kubernetes {self.kubernetes} cannot emulate {self.cluster_emulated_version}: "
+                    f"it must be 1 to {EMULATED_BEHIND} minors older"
+                )
+        for name in ("kube_apiserver", "kube_controller_manager", "kube_scheduler"):
+            if "emulated-version" in getattr(self, f"{name}_extra_args"):
+                raise ValueError(
+                    f"emulated-version does not belong into {name}_extra_args: set cluster_emulated_version"
+                )
         return self
 
     @model_validator(mode="after")

@@ -22,6 +22,15 @@ def written(value: object) -> object:
     return value
 
 
+def minor_text(value: object) -> object:
+    """A minor as text; bare, YAML takes 1.40 for the number 1.4."""
+    if isinstance(value, int | float):
+        raise ValueError(f'{value!r} is a number; write the minor in quotes, as "1.36"')  # noqa: TRY004 - pydantic collects these
+    if isinstance(value, str) and value and not re.fullmatch(r"[0-9]+\.[0-9]+", value):
+        raise ValueError(f"{value!r} is no minor, as 1.36")
+    return value
+
+
 def dns_name(text: str) -> str:
     """A name as DNS has them."""
     labels = text.split(".")

@@ -45,11 +45,14 @@ def _changed(text: str, name: str, value: str) -> str | None:
     line = re.compile(rf"^({name}:[ ]*)([\"']?)[0-9.]*\2([ ]*(?:#.*)?)$", re.MULTILINE)
     found = line.findall(text)
     mentioned = re.findall(rf"^(?!\s*#).*\b{name}\b", text, re.MULTILINE)
+    bare = value.count(".") > 1  # anything else would not be text to YAML
     if not mentioned:
-        return f"{text.rstrip()}\n{name}: {value}\n"
+        quoted = value if bare else f'"{value}"'
+        return f"{text.rstrip()}\n{name}: {quoted}\n"
     if len(found) != 1 or len(mentioned) != 1:
         return None
-    return line.sub(rf"\g<1>\g<2>{value}\g<2>\g<3>", text)
+    quote = found[0][1] or ("" if bare else '"')
+    return line.sub(rf"\g<1>{quote}{value}{quote}\g<3>", text)
 
 
 def put(path: Path, text: str, *, like: Path) -> None:

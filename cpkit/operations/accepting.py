@@ -1,4 +1,4 @@
-"""Whether binaries of another version take the flags that the inventory adds: they are asked themselves."""
+"""Whether binaries of another version take the flags they will be given: they are asked themselves."""
 
 import subprocess
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ def unaccepted(cluster: Cluster, target: Target, bundle: artifacts.Bundle) -> di
     unknown; nothing is started.
     """
     found = {}
-    for component, flags in added(cluster).items():
+    for component, flags in added(cluster, target).items():
         binary = next(each for each in bundle.components[component] if each.name == component)
         words = [f"--{name}={value}" for name, value in flags.items()]
         try:
@@ -32,11 +32,12 @@ def unaccepted(cluster: Cluster, target: Target, bundle: artifacts.Bundle) -> di
     return found
 
 
-def added(cluster: Cluster) -> dict[str, Mapping[str, str]]:
-    """Component -> the flags that the inventory adds to cpkit's own, where there are any."""
+def added(cluster: Cluster, target: Target) -> dict[str, Mapping[str, str]]:
+    """Component -> the flags that the inventory and an emulation add to cpkit's own, where there are any."""
     spec = cluster.spec
     gates = ",".join(f"{name}={str(on).lower()}" for name, on in sorted(spec.cluster_feature_gates.items()))
     shared = {"feature-gates": gates} if gates else {}
+    shared |= {"emulated-version": target.emulates} if target.emulates else {}
     flags: dict[str, Mapping[str, str]] = {
         "etcd": spec.etcd_extra_args,
         "kube-apiserver": shared | spec.kube_apiserver_extra_args,

@@ -24,8 +24,8 @@ from cpkit.inventory import Cluster
 from cpkit.journal import open_run, owner, unfinished
 from cpkit.operations import backup
 from cpkit.operations.access import read_from_any, watching
+from cpkit.operations.api import trusting
 from cpkit.operations.interrupting import interruptible
-from cpkit.operations.kubelets import trusting
 from cpkit.operations.listener import Confirm, Listener, WatchFactory, stepping
 from cpkit.operations.plays import Plays
 from cpkit.operations.rewriting import Rewriter

@@ -52,6 +52,10 @@ class Watcher(Protocol):
     def touching(self, node: str) -> None:
         """This node, and no other one, is restarted on purpose from now on; "" for none."""
 
+    @property
+    def failed(self) -> int:
+        """How many requests to the endpoint have failed so far."""
+
     def stop(self) -> Seen:
         """End, and say what was seen."""
 

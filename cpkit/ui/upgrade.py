@@ -8,23 +8,30 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from cpkit.upgrade import UpgradePlan
+from cpkit.upgrade import Change, UpgradePlan, acting
 
 
 def page(found: UpgradePlan) -> RenderableType:
     """Every node and component, the order and its reasons, and what forbids it."""
-    return Group(_head(found), Text(), _table(found), *_order(found), *_refusals(found))
+    then = [line for each in found.then for line in (Text(f"Then to {each.target}:", "bold"), *_order(each))]
+    return Group(_head(found), Text(), _table(found), *_order(found), *then, *_refusals(found))
 
 
 def to_json(found: UpgradePlan) -> dict[str, Any]:
     """The same for programs."""
     return {
         "cluster": found.cluster,
-        "target": {"kubernetes": str(found.target.kubernetes), "etcd": str(found.target.etcd)},
+        "target": {
+            "kubernetes": str(found.target.kubernetes),
+            "emulates": found.target.emulates,
+            "etcd": str(found.target.etcd),
+        },
         "begun": found.begun,
         "changes": [asdict(change) for change in found.changes],
         "rounds": [asdict(each) for each in found.rounds],
         "left": list(found.left),
+        "seconds": round(found.seconds, 1),
+        "then": [to_json(each) for each in found.then],
         "remarks": list(found.remarks),
         "refusals": [asdict(refusal) for refusal in found.refusals],
     }
@@ -33,11 +40,11 @@ def to_json(found: UpgradePlan) -> dict[str, Any]:
 def _head(found: UpgradePlan) -> Text:
     if found.refusals:
         said, style = "refused", "bold red"
-    elif not found.rounds:
+    elif not found.todo:
         said, style = "nothing to do", "green"
     else:
         said, style = ("goes on where it stopped" if found.begun else "may begin"), "green"
-    return Text.assemble((found.cluster, "bold"), f" to {found.target}: ", (said, style))
+    return Text.assemble((found.cluster, "bold"), f" to {found.end}: ", (said, style))
 
 
 def _table(found: UpgradePlan) -> Table:
@@ -45,22 +52,25 @@ def _table(found: UpgradePlan) -> Table:
     table = Table("node", *components, box=box.SIMPLE_HEAD, header_style="dim", pad_edge=False)
     for node in dict.fromkeys(change.node for change in found.changes):
         row = {change.component: change for change in found.changes if change.node == node}
-        table.add_row(Text(node, "bold"), *(_cell(row[name].running, row[name].target, row[name].done) for name in row))
+        table.add_row(Text(node, "bold"), *map(_cell, row.values()))
     return table
 
 
-def _cell(running: str, target: str, done: bool) -> Text:
-    if done:
+def _cell(change: Change) -> Text:
+    running = acting(change.running or "?", change.emulates)
+    if change.done:
         return Text(f"= {running}", "green")
-    return Text.assemble((running or "?"), " → ", (target, "bold"))
+    return Text.assemble(running, " → ", (acting(change.target, change.will_emulate), "bold"))
 
 
 def _order(found: UpgradePlan) -> list[Text]:
-    lines = [Text("In this order:")] if found.rounds else []
+    lines = [Text(f"First etcd's downgrade to {found.cancels} is cancelled.")] if found.cancels else []
+    lines += [Text("In this order:")] if found.rounds else []
     for number, each in enumerate(found.rounds, 1):
         lines.append(Text(f" {number}. {' and '.join(each.components)} on {', '.join(each.nodes)}"))
         lines.append(Text(f"    {each.why}", "dim"))
     lines += [Text(f" left for another run: {name}") for name in found.left]
+    lines += [Text(f" about {found.seconds / 60:.0f} min, as in earlier runs", "dim")] if found.seconds else []
     return lines + [Text(f" ▲ {remark}", "yellow") for remark in found.remarks]
 
 

@@ -20,9 +20,10 @@ from cpkit.facts.meeting import Meeting
 from cpkit.facts.snapshot import EtcdFacts, Snapshot
 from cpkit.health.members import leader
 from cpkit.health.upkeep import MIB, Thresholds
-from cpkit.operations import defrag, etcd
+from cpkit.operations import defrag, downgrade, etcd
 from cpkit.operations.members import Members
 from cpkit.operations.space import recover_space
+from cpkit.versions import Version
 from tests.contract.etcd_members import EtcdMember, etcd_binary, loopback, wait_for_quorum
 from tests.unit.health_snapshots import captured
 
@@ -148,6 +149,28 @@ def fill(cluster: Etcd) -> None:
         for alarm in client.alarms():
             client.disarm(alarm)
         write("big/1", 20 * 1024)
+
+
+def test_a_downgrade_is_stored_by_every_member_and_may_be_cancelled(cluster: Etcd) -> None:
+    def told() -> set[tuple[str, str]]:
+        return {(each.storage_version, each.downgrade) for each in cluster.look().etcd.statuses.values()}
+
+    def await_that(state: tuple[str, str]) -> None:
+        ends = time.monotonic() + 30
+        while told() != {state}:
+            assert time.monotonic() < ends, told()
+            time.sleep(0.2)
+
+    await_that(("3.6.0", ""))
+    with pytest.raises(Refused, match=r"etcd does not go back to 3\.4"):
+        downgrade.enable(cluster.reached, Version(3, 4, 0))
+    for _ in range(2):  # a run that is taken up enables it again
+        downgrade.enable(cluster.reached, Version(3, 5, 26))
+        assert told() == {("3.5.0", "3.5.0")}
+    with pytest.raises(Refused, match=r"a downgrade of etcd to 3\.5 is enabled"):
+        downgrade.enable(cluster.reached, Version(3, 4, 0))
+    downgrade.cancel(cluster.reached)
+    await_that(("3.6.0", ""))
 
 
 def test_leadership_moves_to_whom_it_is_told_and_back(cluster: Etcd) -> None:

@@ -1,4 +1,4 @@
-"""An upgrade under load: refused, taken back, cut off and finished, with nothing lost and no request failed."""
+"""Upgrades under load: refused, cut off, finished, taken back, finalized; nothing lost, and no request failed."""
 
 import hashlib
 import json
@@ -25,6 +25,7 @@ from tests.e2e.raised import LabFactory, run_cpkit
 from tests.e2e.running import HEALTHY, Cluster, await_that, bootstrap, traffic
 
 NEWEST = list(version_table().minors.values())[-1]
+FROM, BEFORE = version_table().minors[version_table().default].kubernetes, "3.6.16"
 # Another pair of versions may be tried, as "1.36.4 3.6.17".
 TO, ETCD = os.environ.get("CPKIT_UPGRADE", f"{NEWEST.kubernetes} {NEWEST.etcd}").split()
 BROKEN = "1.36.99"
@@ -73,9 +74,9 @@ def all_at(kubernetes: str, etcd: str) -> dict[str, dict[str, tuple[str, str]]]:
     return dict.fromkeys(("cp1", "cp2", "cp3"), row)
 
 
-def report(cluster: Cluster) -> dict[str, Any]:
+def report(cluster: Cluster, operation: str = "upgrade") -> dict[str, Any]:
     """What the newest upgrade left."""
-    run = max((state_dir() / "clusters" / cluster.lab.name / "runs").glob("*-upgrade"))
+    run = max((state_dir() / "clusters" / cluster.lab.name / "runs").glob(f"*-{operation}"))
     found: dict[str, Any] = json.loads((run / "report.json").read_text())
     return found
 
@@ -181,12 +182,31 @@ def test_a_version_that_does_not_come_up_is_taken_back_and_the_run_stops(cluster
     assert not writer.missing()
 
 
+def upgrade(verb: str, cluster: Cluster, *words: str) -> "subprocess.CompletedProcess[str]":
+    return run_cpkit("upgrade", verb, "-i", cluster.lab.name, *words, "--yes", "--no-backup", timeout=LONGEST)
+
+
+def emulation(cluster: Cluster) -> dict[str, str]:
+    """Node -> the minor that its own API server says it behaves like; its own when it does not say."""
+    ask = "kubectl --kubeconfig /etc/kubernetes/admin.conf --server https://127.0.0.1:6443 get --raw /version"
+    told = {name: json.loads(said) for name, said in cluster.on_each(f"/opt/cpkit/kubectl/current/{ask}").items()}
+    return {
+        name: f"{said.get('emulationMajor', said['major'])}.{said.get('emulationMinor', said['minor'])}"
+        for name, said in told.items()
+    }
+
+
+def same_everywhere(value: str) -> dict[str, str]:
+    return dict.fromkeys(("cp1", "cp2", "cp3"), value)
+
+
 def test_an_upgrade_that_was_killed_is_finished_under_load_with_nothing_lost(cluster: Cluster) -> None:
     kept, writer = uids(cluster), Writer(cluster)
-    words = ("upgrade", "rolling", "-i", cluster.lab.name, "--to", TO, "--etcd", ETCD, "--yes", "--no-backup")
+    words = ("upgrade", "rolling", "-i", cluster.lab.name, "--to", TO, "--etcd", ETCD, "--rollback-safe")
+    command = (*words, "--yes", "--no-backup")
     with traffic(writer, clients=1) as seen:
         process = subprocess.Popen(
-            [sys.executable, "-m", "cpkit", *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [sys.executable, "-m", "cpkit", *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         try:
             second = [name for name in ("cp1", "cp2", "cp3") if name != cluster.health().report["etcd"]["leader"]][1]
@@ -197,7 +217,7 @@ def test_an_upgrade_that_was_killed_is_finished_under_load_with_nothing_lost(clu
             process.wait()
         assert versions(cluster) != all_at(TO, ETCD)
         began = time.monotonic()
-        done = run_cpkit(*words, timeout=LONGEST)
+        done = run_cpkit(*command, timeout=LONGEST)
         seconds = time.monotonic() - began
     assert done.returncode == 0, done.stdout + done.stderr
     assert "finishes an upgrade that was begun" in done.stderr
@@ -212,15 +232,105 @@ def test_an_upgrade_that_was_killed_is_finished_under_load_with_nothing_lost(clu
     assert told["raft_terms_passed"] <= 1
     health = cluster.settle()
     assert ("api.version", "cp1") not in health.troubles("warn"), "the inventory asks for what runs"
-    told = json.loads(cluster.kubectl("get", "--raw", "/version"))
-    assert f"{told['major']}.{told['minor']}" == Version.parse(TO).series
+    assert ("api.emulation", "") in health.troubles("warn"), "and health says that it is not final"
+    assert emulation(cluster) == same_everywhere(FROM.series)
+
+
+def test_all_of_it_is_taken_back_with_what_was_written_in_between(cluster: Cluster) -> None:
+    kept, writer = uids(cluster), Writer(cluster)
+    with traffic(writer, clients=1) as seen:
+        done = upgrade("rollback", cluster)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert versions(cluster) == all_at(str(FROM), BEFORE), "etcd by its own downgrade"
+    assert report(cluster, "rollback")["availability"]["failed"] == 0
+    turns = [step["step"].rpartition(" on ")[0] for step in report(cluster, "rollback")["steps"]]
+    order = list(dict.fromkeys(turn for turn in turns if turn.startswith("Take back")))
+    assert order == ["Take back the controllers", "Take back kube-apiserver", "Take back etcd"]
+    assert seen.failed == 0, seen
+    assert seen.answered == len(writer.acknowledged) > 0
+    assert not writer.missing()
+    assert kept <= uids(cluster)
+    health = cluster.settle()
+    assert not {check for check, _ in health.troubles("warn")} & {"api.version", "api.emulation", "etcd.version"}
+    storage = {status["storage_version"] for status in collect_statuses(cluster)}
+    assert {each.rpartition(".")[0] for each in storage} == {Version.parse(BEFORE).series}
+
+
+def collect_statuses(cluster: Cluster) -> list[dict[str, str]]:
+    """What each member says of its storage and of a downgrade."""
+    statuses = collect(load(cluster.lab.inventory)).etcd.statuses.values()
+    assert not any(status.downgrade for status in statuses), "the downgrade is over"
+    return [{"storage_version": status.storage_version} for status in statuses]
+
+
+def test_a_saved_plan_is_refused_once_the_cluster_has_drifted(cluster: Cluster, tmp_path: Path) -> None:
+    plan = tmp_path / "plan.json"
+    words = ("upgrade", "plan", "-i", cluster.lab.name, "--to", TO, "--rollback-safe", "--save", str(plan))
+    assert run_cpkit(*words).returncode == 0
+    variables = cluster.lab.inventory / "group_vars" / "all.yml"
+    before, starts = variables.read_text(), cluster.unit_starts()
+    variables.write_text(f"{before}etcd_heartbeat_interval_ms: 150\n")
+    try:
+        done = upgrade("rolling", cluster, "--plan", str(plan))
+    finally:
+        variables.write_text(before)
+    assert done.returncode == Exit.REFUSED, done.stdout + done.stderr
+    assert "inventory: etcd_heartbeat_interval_ms was changed" in done.stderr
+    assert cluster.unit_starts() == starts
+
+
+def test_a_disk_that_is_full_on_the_second_node_stops_there_and_the_saved_plan_goes_on(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    plan = tmp_path / "plan.json"
+    words = ("upgrade", "plan", "-i", cluster.lab.name, "--to", TO, "--rollback-safe", "--save", str(plan))
+    made = run_cpkit(*words, "-o", "json")
+    assert made.returncode == 0, made.stdout + made.stderr
+    first, second, third = json.loads(made.stdout)["rounds"][0]["nodes"]
+    before, writer = versions(cluster), Writer(cluster)
+    cluster.on_each(
+        "mount -t tmpfs -o size=4k tmpfs /var/lib/cpkit && head -c 4096 /dev/zero > /var/lib/cpkit/full", [second]
+    )
+    with traffic(writer, clients=1) as seen:
+        try:
+            done = upgrade("rolling", cluster, "--plan", str(plan))
+        finally:
+            cluster.on_each("umount /var/lib/cpkit", [second])
+        assert done.returncode == Exit.FAILED, done.stdout + done.stderr
+        assert f"{second}: " in done.stderr
+        assert "No space left on device" in done.stderr
+        now = versions(cluster)
+        assert (now[first]["kube-apiserver"], now[second], now[third]) == ((TO, TO), before[second], before[third])
+        done = upgrade("rolling", cluster, "--plan", str(plan))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert seen.failed == 0, seen
+    assert not writer.missing()
+    assert versions(cluster) == all_at(TO, BEFORE)
+    assert emulation(cluster) == same_everywhere(FROM.series)
+
+
+def test_finalizing_ends_the_emulation_and_the_way_back(cluster: Cluster) -> None:
+    writer = Writer(cluster)
+    with traffic(writer, clients=1) as seen:
+        done = upgrade("finalize", cluster)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert report(cluster, "finalize")["availability"]["failed"] == 0
+    assert (seen.failed, writer.missing()) == (0, set()), seen
+    assert versions(cluster) == all_at(TO, BEFORE)
+    assert emulation(cluster) == same_everywhere(Version.parse(TO).series)
+    assert ("api.emulation", "") not in cluster.settle().troubles("warn")
+    starts = cluster.unit_starts()
+    done = upgrade("rollback", cluster, "--to", str(FROM))
+    assert done.returncode == Exit.REFUSED, done.stdout + done.stderr
+    assert f"does not emulate {FROM.series}" in done.stderr
+    assert cluster.unit_starts() == starts
 
 
 def test_a_second_run_touches_nothing(cluster: Cluster) -> None:
     before = cluster.unit_starts()
-    done = run_cpkit("upgrade", "rolling", "-i", cluster.lab.name, "--to", TO, "--etcd", ETCD, "--yes", "--no-backup")
+    done = upgrade("rolling", cluster, "--to", TO)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert f"runs Kubernetes {TO}, etcd {ETCD}" in done.stdout
+    assert f"runs Kubernetes {TO}, etcd {BEFORE}" in done.stdout
     done = run_cpkit("bootstrap", "-i", cluster.lab.name, "--yes")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "is healthy: 0 changes" in done.stdout

@@ -315,3 +315,40 @@ def test_the_first_ctrl_c_is_noted_and_the_second_interrupts() -> None:
         assert told == ["noted"]
         os.kill(os.getpid(), signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_node_that_is_not_done_for_a_moment_is_awaited_and_never_touched_twice() -> None:
+    world = World()
+    world.patience = 5.0
+    blinked: list[str] = []
+
+    def blink(turn: Turn) -> None:
+        if turn.node == "cp3":
+            world.marks["cp1"] = 0  # as a process that is just being started anew
+            blinked.append(turn.node)
+
+    probe = world.probe
+
+    def look() -> Snapshot:
+        snapshot = probe()
+        if blinked and world.marks["cp3"]:
+            world.marks["cp1"] = 1  # it is back at the next look
+        return snapshot
+
+    world.on_play = blink
+    world.probe = look  # type: ignore[method-assign]
+    world.run()
+    assert world.played == ["cp1", "cp3", "cp2"]
+
+
+def test_a_node_that_stays_undone_stops_the_run() -> None:
+    world = World()
+
+    def undo(turn: Turn) -> None:
+        if turn.node == "cp3":
+            world.marks["cp1"] = 0
+
+    world.on_play = undo
+    with pytest.raises(CpkitError, match="cp1: the node is not back"):
+        world.run()
+    assert world.played == ["cp1", "cp3"]

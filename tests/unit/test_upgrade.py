@@ -13,6 +13,7 @@ from cpkit.inventory import ClusterSpec
 from cpkit.rolling import todo
 from cpkit.upgrade import Outside, Target, UpgradePlan, passes, plan, target_of
 from cpkit.upgrade.passes import STEPS, has
+from cpkit.upgrade.target import Verb
 from cpkit.versions import Version, version_table
 from tests.unit.health_snapshots import Spoil, captured, host, silence, spoiled
 
@@ -23,8 +24,8 @@ SPEC = ClusterSpec(cluster_name="prod", cluster_endpoint="192.0.2.1")
 LEADER = "cp2"
 
 
-def at(kubernetes: str = "1.36.3", etcd: str = "3.6.16", *spoils: Spoil, **odd: str) -> Snapshot:
-    """A healthy cluster at these versions; `cp1_etcd="3.7.3"` names one that differs."""
+def at(kubernetes: str = "1.36.3", etcd: str = "3.6.16", *spoils: Spoil, before: str = "/", **odd: str) -> Snapshot:
+    """A healthy cluster at these versions; `cp1_etcd="3.7.3"` differs, "1.37.2 as 1.36" emulates."""
     snapshot = spoiled(*spoils) if spoils else captured("healthy")
     nodes = dict(snapshot.nodes)
     for name in NODES:
@@ -35,7 +36,10 @@ def at(kubernetes: str = "1.36.3", etcd: str = "3.6.16", *spoils: Spoil, **odd: 
         versions |= {
             component: odd[key] for component in COMPONENTS if (key := f"{name}_{component.replace('-', '_')}") in odd
         }
-        components = {component: Component(version, version) for component, version in versions.items()}
+        components = {
+            component: component_at(version, before.split("/")[component == "etcd"])
+            for component, version in versions.items()
+        }
         nodes[name] = replace(nodes[name], host=replace(found, components=components))
     leads = snapshot.etcd.statuses[LEADER].id
     statuses = {
@@ -45,12 +49,17 @@ def at(kubernetes: str = "1.36.3", etcd: str = "3.6.16", *spoils: Spoil, **odd: 
     return replace(snapshot, nodes=nodes, etcd=replace(snapshot.etcd, statuses=statuses))
 
 
+def component_at(version: str, before: str) -> Component:
+    number, _, emulates = version.partition(" as ")
+    return Component(number, number, emulates, emulates, before=before)
+
+
 def rules(found: UpgradePlan) -> set[tuple[str, str]]:
     return {(refusal.rule, refusal.node) for refusal in found.refusals}
 
 
-def target(kubernetes: str, etcd: str = "3.6.16") -> Target:
-    return Target(Version.parse(kubernetes), Version.parse(etcd))
+def target(kubernetes: str, etcd: str = "3.6.16", emulates: str = "", verb: Verb = "Upgrade") -> Target:
+    return Target(Version.parse(kubernetes), Version.parse(etcd), emulates, verb)
 
 
 # Where it leads
@@ -110,8 +119,8 @@ def test_etcd_comes_first_then_every_api_server_then_the_controllers_and_the_lea
 
 
 def test_a_pass_with_nothing_to_do_is_not_in_the_plan() -> None:
-    assert [each.name for each in plan(at(), target("1.36.4")).rounds] == [step.name for step in STEPS[1:]]
-    assert [each.name for each in plan(at(), target("1.36.3", "3.7.3")).rounds] == [STEPS[0].name]
+    assert [each.components for each in plan(at(), target("1.36.4")).rounds] == [step.components for step in STEPS[1:]]
+    assert [each.components for each in plan(at(), target("1.36.3", "3.7.3")).rounds] == [STEPS[0].components]
     assert plan(at(), target("1.36.3")).rounds == ()
 
 
@@ -188,7 +197,7 @@ def test_kubernetes_does_not_go_back_a_minor(component: str) -> None:
     odd = {f"cp3_{component.replace('-', '_')}": "1.37.2"}
     found = plan(at(**odd), target("1.36.3"))
     assert rules(found) == {("downgrade", "cp3")}
-    assert "--emulated-version=1.36" in found.refusals[0].hint
+    assert "--rollback-safe" in found.refusals[0].hint
 
 
 def test_a_patch_may_be_taken_back() -> None:

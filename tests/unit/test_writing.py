@@ -43,6 +43,22 @@ def test_a_plain_line_is_replaced_or_added(variables: Path, before: str, after: 
     assert [path.name for path in variables.parent.iterdir()] == ["all.yml"]
 
 
+@pytest.mark.parametrize(
+    ("before", "value", "after"),
+    [
+        ("", "1.36", 'cluster_emulated_version: "1.36"\n'),
+        ('cluster_emulated_version: ""  # none\n', "1.36", 'cluster_emulated_version: "1.36"  # none\n'),
+        ("cluster_emulated_version: '1.36'\n", "", "cluster_emulated_version: ''\n"),
+    ],
+)
+def test_a_minor_stays_text_and_may_be_taken_away(variables: Path, before: str, value: str, after: str) -> None:
+    variables.write_text(f"{BASE}cluster_kubernetes_version: 1.37.2\n{before}")
+    hosts = variables.parents[1] / "hosts.yml"
+    assert write_versions(hosts, {"cluster_emulated_version": value}) == variables
+    assert variables.read_text() == f"{BASE}cluster_kubernetes_version: 1.37.2\n{after}"
+    assert load(hosts).spec.cluster_emulated_version == value
+
+
 @pytest.mark.parametrize("more", ["vars/other.yml", "control_plane.yml"])
 def test_with_several_files_of_variables_it_is_left_to_the_user(variables: Path, more: str) -> None:
     variables.write_text(BASE)

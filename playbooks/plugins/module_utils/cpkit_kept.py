@@ -21,6 +21,7 @@ def keep(paths: list[str], folder: str) -> None:
         if not source.is_file():  # a link to a folder, as one that selects a version
             target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             target.symlink_to(source.readlink())
+            _remember(source)
             continue
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = source.stat()
@@ -35,6 +36,14 @@ def keep(paths: list[str], folder: str) -> None:
             stream.flush()
             os.fsync(descriptor)
         temporary.rename(target)
+
+
+def _remember(link: Path) -> None:
+    """Leave a link beside one that selects a version: what it selected is the version before once another runs."""
+    temporary = link.with_name(f".{link.name}.before")
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(link.readlink())
+    temporary.rename(link.with_name("before"))
 
 
 def kept(folder: str) -> list[dict[str, object]]:
