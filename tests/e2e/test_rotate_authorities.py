@@ -68,10 +68,10 @@ def listed(cluster: Cluster) -> dict[str, Any]:
 
 
 def credentials(cluster: Cluster) -> dict[tuple[str, str], str]:
-    """(node, name) -> fingerprint of every certificate and of the service-account key."""
+    """(node, name) -> fingerprint of every certificate, the first of a bundle, and of the service-account key."""
     found = listed(cluster)["credentials"]
     wanted = [each for each in found if each["kind"] != "memory" and not each["name"].startswith("encryption")]
-    return {(each["node"], each["name"]): each["fingerprint"] for each in wanted}
+    return {(each["node"], each["name"]): each["fingerprint"] for each in reversed(wanted)}
 
 
 def shape(cluster: Cluster) -> str:
