@@ -1,5 +1,6 @@
 """Take a cluster through the stages of a rotation of authorities, each proven before the next begins."""
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 
@@ -8,11 +9,12 @@ from cpkit.backup.handing import handed_files
 from cpkit.errors import CpkitError, Unreachable
 from cpkit.facts import edges
 from cpkit.facts.collect import collect
+from cpkit.facts.snapshot import Snapshot
 from cpkit.health import settle
 from cpkit.health.edges import judge_edges
 from cpkit.inventory import Cluster
 from cpkit.journal import owner
-from cpkit.operations.authorities import PASSES, beyond, passing
+from cpkit.operations.authorities import PASSES, beyond, passing, unknown
 from cpkit.operations.listener import Watcher, stepping
 from cpkit.operations.plays import Plays
 from cpkit.operations.presenting import Presented, presented
@@ -21,6 +23,7 @@ from cpkit.operations.turning import ending_turns, looking, stepping_down
 from cpkit.pki.succession import STAGES, Stage, Succession
 from cpkit.rolling import Engine, Halt, Turn, halting
 
+LOOKS = 4  # at most, until every node has told what it holds
 PROVEN = 180.0  # seconds in which every edge must answer as it should; files are taken up within a minute
 
 
@@ -31,6 +34,19 @@ class Come:
     proven: int = 0  # handshakes that said what they should
     paused: bool = False
     presenting: tuple[Presented, ...] = ()  # who still shows what the new CA did not issue
+
+
+def _patient(look: Callable[[], Snapshot]) -> Callable[[], Snapshot]:
+    """Looks that are repeated while a node does not tell what it holds: one late answer is no reason to stop."""
+
+    def again() -> Snapshot:
+        for _ in range(LOOKS - 1):
+            snapshot = look()
+            if not unknown(snapshot):
+                return snapshot
+        return look()
+
+    return again
 
 
 @dataclass(frozen=True)
@@ -72,7 +88,7 @@ class Stages:
                 self.watcher.touching(now.node)
                 plays.apply(self._play(now.step.playbook, limit=now.node, **variables))
 
-            look = looking(self.cluster, self.plays.run)
+            look = _patient(looking(self.cluster, self.plays.run))
             engine = Engine(
                 look,
                 turn,
@@ -92,7 +108,7 @@ class Stages:
                 with self._step(f"{PASSES[stage]} on the balancers"):
                     bundle = at.cluster.bundle_pem
                     self.plays.apply(
-                        self._play("rotate_balancers.yml", load_balancer_authority=bundle, gate_asked=True)
+                        self._play("rotate_balancers.yml", load_balancer__authority=bundle, gate_asked=True)
                     )
             if stage != "issue":
                 with self._step(f"{PASSES[stage]} in every namespace"):

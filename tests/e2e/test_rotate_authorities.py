@@ -68,10 +68,10 @@ def listed(cluster: Cluster) -> dict[str, Any]:
 
 
 def credentials(cluster: Cluster) -> dict[tuple[str, str], str]:
-    """(node, name) -> fingerprint of every certificate and of the service-account key."""
+    """(node, name) -> fingerprint of every certificate, the first of a bundle, and of the service-account key."""
     found = listed(cluster)["credentials"]
     wanted = [each for each in found if each["kind"] != "memory" and not each["name"].startswith("encryption")]
-    return {(each["node"], each["name"]): each["fingerprint"] for each in wanted}
+    return {(each["node"], each["name"]): each["fingerprint"] for each in reversed(wanted)}
 
 
 def shape(cluster: Cluster) -> str:
@@ -146,7 +146,7 @@ def test_old_and_new_are_trusted_and_the_new_issue_under_load_with_no_failed_req
 ) -> None:
     with load(cluster.kubeconfig) as seen, trusting_what_is_published(cluster, seen):
         done = rotate(cluster, *EVERYTHING, "--pause-before-distrust", "--kubeconfig", str(fresh))
-    print(f"trust and issue {report(cluster)['seconds']:.1f} s; {seen}")  # noqa: T201 - a measurement to be read
+    print(f"trust and issue {report(cluster)['seconds']:.1f} s; {seen}; {seen.errors[:9]}")  # noqa: T201 - to be read
     assert done.returncode == 0, done.stderr
     assert seen.errors == []
     assert seen.rate >= 50
@@ -168,7 +168,7 @@ def test_the_old_are_refused_everywhere_and_no_request_fails(cluster: Cluster, b
     during = cluster.kubectl("create", "token", "default", "--duration=2h")
     with load(fresh) as seen:
         done = rotate(cluster, *EVERYTHING)
-    print(f"distrust {report(cluster)['seconds']:.1f} s; {seen}")  # noqa: T201 - a measurement to be read
+    print(f"distrust {report(cluster)['seconds']:.1f} s; {seen}; {seen.errors[:9]}")  # noqa: T201 - to be read
     assert done.returncode == 0, done.stderr
     assert seen.errors == []
     assert seen.longest_gap < 1.0
