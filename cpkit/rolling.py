@@ -95,7 +95,7 @@ class Engine:
 
     def _pass(self, step: Pass) -> Iterator[Turn]:
         snapshot, taken = self.probe(), set[str]()
-        while waiting := todo(step, snapshot):
+        while waiting := todo(step, snapshot := self._answered(step, snapshot)):
             node = _next(waiting, snapshot)
             if node in taken:  # a process that was just starting anew told no version; it is never touched twice
                 snapshot = self._back(Turn(step, node))
@@ -112,6 +112,19 @@ class Engine:
                 snapshot = self._back(turn)
             taken.add(node)
             yield turn
+
+    def _answered(self, step: Pass, snapshot: Snapshot) -> Snapshot:
+        """Look again for a while if none of the nodes that wait could be asked: a busy one may answer too late once."""
+        looks = _Looks(self.probe, snapshot)
+
+        def judge(seen: Snapshot) -> Sequence[Finding]:
+            waiting = todo(step, seen)
+            if not waiting or any(known(seen, name) for name in waiting):
+                return ()
+            return (Finding("rolling.known", waiting[0], "unknown", "not known whether it is done"),)
+
+        settle(looks, judge, deadline=self.gate_wait, pause=self.pause)
+        return looks.last
 
     def _open(self, step: Pass, node: str, snapshot: Snapshot) -> Snapshot:
         """Wait until the node may be touched; the first look is the one that chose it."""

@@ -352,3 +352,21 @@ def test_a_node_that_stays_undone_stops_the_run() -> None:
     with pytest.raises(CpkitError, match="cp1: the node is not back"):
         world.run()
     assert world.played == ["cp1", "cp3"]
+
+
+def test_a_node_that_is_silent_for_a_moment_is_asked_again() -> None:
+    world = World(marked=("cp1", "cp3"))
+    world.patience = 5.0
+    world.silent = {"cp2"}
+    looks: list[Snapshot] = []
+    probe = world.probe
+
+    def look() -> Snapshot:
+        looks.append(probe())
+        if len(looks) == 3:
+            world.silent = set()
+        return looks[-1]
+
+    world.probe = look  # type: ignore[method-assign]
+    world.run()
+    assert world.played == ["cp2"]
