@@ -18,10 +18,12 @@ from cpkit.inventory import Cluster
 from cpkit.journal import Run, owner
 from cpkit.operations import node_plan, preflight
 from cpkit.operations.access import watching
+from cpkit.operations.authorities import new_ones
 from cpkit.operations.listener import Confirm, Listener, Watcher, WatchFactory, stepping
 from cpkit.operations.plays import Plays
 from cpkit.operations.restore_plan import under_way
 from cpkit.operations.turning import Stepping, ending_turns, looking
+from cpkit.pki.succession import flags
 from cpkit.rolling import Engine, Pass, Turn, halting
 
 BACK = 90.0  # seconds a node, or etcd, may take to be well after it was changed
@@ -132,8 +134,14 @@ def working(cluster: Cluster, options: Options, run: Run, ask: Ask) -> Iterator[
 
 
 def refuse_unfinished(cluster: Cluster, snapshot: Snapshot) -> None:
-    """Raise while an upgrade or a restore was begun and is not over."""
+    """Raise while an upgrade, a rotation of CAs or a restore was begun and is not over."""
     refuse_other_versions(snapshot)
+    rotated = new_ones(snapshot)
+    if rotated:
+        raise Refused(
+            "a rotation of CAs is under way, and its nodes must stay the same until it is over",
+            hint=f"Finish it first: cpkit rotate-certs {flags(tuple(rotated))}",
+        )
     begun = under_way(survey(cluster, ()))
     if begun:
         raise Refused(
