@@ -106,13 +106,13 @@ class Work:
         )
 
 
-def look_well(cluster: Cluster, besides: Collection[str]) -> Snapshot:
+def look_well(cluster: Cluster, besides: Collection[str], *, etcd: bool = True) -> Snapshot:
     """A look at a cluster; one that misses a node besides those named may only have been too short, and is repeated."""
     seen: list[Snapshot] = []
 
     def missed(snapshot: Snapshot) -> list[Finding]:
         seen[:] = [snapshot]
-        unheard = node_plan.unheard(snapshot)
+        unheard = node_plan.unheard(snapshot, etcd=etcd)
         silent = [name for name in unheard if name not in besides or node_plan.reached(snapshot, name)]
         return [Finding("node.reachable", name, "unknown", "it did not answer") for name in silent]
 
