@@ -15,7 +15,7 @@ from cpkit.operations import backup
 from cpkit.operations.interrupting import interruptible
 from cpkit.operations.listener import Confirm, Listener, stepping
 from cpkit.operations.members import refuse_locked
-from cpkit.operations.node_run import look_well
+from cpkit.operations.node_checks import look_well
 from cpkit.operations.plays import Plays
 
 OPERATION = "reset"
