@@ -121,7 +121,7 @@ def peers(snapshot: Snapshot) -> Iterator[Verdict]:
             f"{who} its port {port}: {why}", f"Is the service on {node} up, and does a firewall let it pass?", node=node
         )
     if not dials:
-        if len(snapshot.nodes) > 1:
+        if len(snapshot.control_plane) > 1:
             yield unknown("no node told whom it reaches", "Make the nodes reachable over SSH, then ask again.")
     elif not any(error for views in dials.values() for error in views.values()):
         yield ok(f"{sum(map(len, dials.values()))} paths between the nodes are open")

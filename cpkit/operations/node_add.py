@@ -12,15 +12,13 @@ from cpkit.operations import node_plan
 from cpkit.operations.interrupting import interruptible
 from cpkit.operations.listener import stepping
 from cpkit.operations.members import refuse_locked
+from cpkit.operations.node_checks import check_machines, look_well, refuse_unfinished
 from cpkit.operations.node_join import bring_in
 from cpkit.operations.node_run import (
     Ask,
     Options,
     Result,
-    check_machines,
     ended,
-    look_well,
-    refuse_unfinished,
     with_watch,
     working,
 )
@@ -44,7 +42,7 @@ def add(cluster: Cluster, options: Options, ask: Ask) -> Result:
             snapshot = look_well(target, wanted)
             stages = _judged(cluster, snapshot, options, list(wanted))
         with step(f"Check {join(wanted)}"):
-            check_machines(target, options, wanted, ask.listener)
+            check_machines(target, wanted, options.ignore, ask.listener)
         plan = describe(target, snapshot, wanted, stages)
         run.write("plan", nodes=wanted, stages=[stage.words for stage in stages])
         if options.dry_run:

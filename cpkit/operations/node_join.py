@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from cpkit.facts.snapshot import Snapshot
 from cpkit.health import Finding
 from cpkit.health.change import joining
 from cpkit.health.members import membership
@@ -9,7 +10,8 @@ from cpkit.health.quorum import State, join
 from cpkit.operations import node_plan
 from cpkit.operations.members import over_ssh
 from cpkit.operations.node_members import Roll
-from cpkit.operations.node_run import Work, back, balance, tell_servers, wait
+from cpkit.operations.node_run import Work, back, wait
+from cpkit.operations.node_telling import balance, tell_servers
 
 
 def bring_in(work: Work, names: Sequence[str]) -> None:
@@ -52,8 +54,8 @@ def _join(work: Work, name: str, later: Sequence[str]) -> None:
     with work.step(f"Give {name} its vote, once it has caught up"):
         roll.promote(url)
 
-        def votes(seen: object) -> Sequence[Finding]:
-            state = node_plan.seat(seen, name)  # type: ignore[arg-type]
+        def votes(seen: Snapshot) -> Sequence[Finding]:
+            state = node_plan.seat(seen, name)
             healthy = state is State.HEALTHY
             return () if healthy else (Finding("etcd.members", name, "fail", f"its member is {state}", "Wait."),)
 

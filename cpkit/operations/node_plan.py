@@ -70,9 +70,9 @@ def present(snapshot: Snapshot) -> tuple[str, ...]:
     return tuple(name for name, facts in snapshot.nodes.items() if facts.host is not None)
 
 
-def unheard(snapshot: Snapshot) -> tuple[str, ...]:
-    """The nodes that did not answer, or whose member did not."""
-    statuses = snapshot.etcd.statuses
+def unheard(snapshot: Snapshot, *, etcd: bool) -> tuple[str, ...]:
+    """The nodes that did not answer, or whose member did not, if it was to."""
+    statuses = snapshot.etcd.statuses if etcd else {}
     silent = {name for name, facts in snapshot.nodes.items() if facts.host is None}
     return tuple(sorted(silent | {name for name, status in statuses.items() if status.error}))
 

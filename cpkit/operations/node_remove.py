@@ -15,21 +15,19 @@ from cpkit.operations import node_plan
 from cpkit.operations.interrupting import interruptible
 from cpkit.operations.listener import stepping
 from cpkit.operations.members import over_ssh, refuse_locked
+from cpkit.operations.node_checks import look_well, refuse_unfinished
 from cpkit.operations.node_members import Roll, yield_leadership
 from cpkit.operations.node_run import (
     Ask,
     Options,
     Result,
     Work,
-    balance,
     ended,
-    look_well,
-    refuse_unfinished,
-    tell_servers,
     wait,
     with_watch,
     working,
 )
+from cpkit.operations.node_telling import balance, tell_servers
 from cpkit.runs import drawn_run
 
 OPERATION = "node-remove"

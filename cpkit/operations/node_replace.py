@@ -15,6 +15,7 @@ from cpkit.operations import node_plan
 from cpkit.operations.interrupting import interruptible
 from cpkit.operations.listener import stepping
 from cpkit.operations.members import over_ssh, refuse_locked
+from cpkit.operations.node_checks import check_machines, look_well, refuse_unfinished
 from cpkit.operations.node_join import bring_in
 from cpkit.operations.node_members import Roll
 from cpkit.operations.node_remove import take_out
@@ -22,10 +23,8 @@ from cpkit.operations.node_run import (
     Ask,
     Options,
     Result,
-    check_machines,
+    Work,
     ended,
-    look_well,
-    refuse_unfinished,
     with_watch,
     working,
 )
@@ -63,11 +62,9 @@ def replace(cluster: Cluster, options: Options, ask: Ask) -> Result:
         if found.nothing:
             return Result(cluster.name, f"{name} is a healthy voter, and there is nothing to replace.")
         with step(f"Check the machine for {name}"):
-            check_machines(target, options, [name], ask.listener)
-        address = options.address if moves else here[name]
-        head = f"This gives the place of {name} in {cluster.name} to the machine at {address}:"
-        plan = node_plan.headed(head, found.stages, f"  {_told(found.gone)}")
-        run.write("plan", node=name, address=address, stages=[stage.words for stage in found.stages])
+            check_machines(target, [name], options.ignore, ask.listener)
+        plan = _described(target, name, found)
+        run.write("plan", node=name, stages=[stage.words for stage in found.stages])
         if options.dry_run:
             return Result(cluster.name, plan)
         if not ask.confirm(plan):
@@ -76,10 +73,7 @@ def replace(cluster: Cluster, options: Options, ask: Ask) -> Result:
         artifacts.ensure(spec.kubernetes, spec.etcd, source=spec.artifacts_source, progress=ask.listener.progress)
         with working(cluster, options, run, ask) as work:
             if found.gone:
-                with step(f"Take the {name} that is gone out of etcd"):
-                    take_out(work, found.gone, [name])
-                    known = node_plan.known_as(snapshot, [name])
-                    Roll(over_ssh(cluster), snapshot, [name]).clear(name, known.plan.control_plane[name])
+                _take_gone(work, snapshot, name, found.gone)
             if moves:
                 with step("Write the inventory"):
                     write(cluster.inventory, text)
@@ -87,6 +81,21 @@ def replace(cluster: Cluster, options: Options, ask: Ask) -> Result:
             bring_in(work, [name])
             result = ended(work, run, found.stages, plan, ())
         return with_watch(result, work)
+
+
+def _take_gone(work: Work, snapshot: Snapshot, name: str, gone: MemberRow) -> None:
+    """Take the dead member out of etcd, and what tells of its API server."""
+    with work.step(f"Take the {name} that is gone out of etcd"):
+        take_out(work, gone, [name])
+        address = node_plan.known_as(snapshot, [name]).plan.control_plane[name]
+        Roll(over_ssh(work.cluster), snapshot, [name]).clear(name, address)
+
+
+def _described(target: Cluster, name: str, found: Replacement) -> str:
+    """The plan in lines."""
+    address = next(node.address for node in target.control_plane if node.name == name)
+    head = f"This gives the place of {name} in {target.name} to the machine at {address}:"
+    return node_plan.headed(head, found.stages, f"  {_told(found.gone)}")
 
 
 def judged(snapshot: Snapshot, name: str, options: Options, *, moves: bool) -> Replacement:

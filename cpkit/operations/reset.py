@@ -7,7 +7,6 @@ from pathlib import Path
 from cpkit import ansible
 from cpkit.backup import Sealing
 from cpkit.errors import Refused, Unreachable, UsageError
-from cpkit.facts.collect import collect
 from cpkit.facts.snapshot import Snapshot
 from cpkit.health.quorum import join
 from cpkit.inventory import Cluster
@@ -16,6 +15,7 @@ from cpkit.operations import backup
 from cpkit.operations.interrupting import interruptible
 from cpkit.operations.listener import Confirm, Listener, stepping
 from cpkit.operations.members import refuse_locked
+from cpkit.operations.node_checks import look_well
 from cpkit.operations.plays import Plays
 
 OPERATION = "reset"
@@ -51,7 +51,7 @@ def reset(cluster: Cluster, options: Options, listener: Listener, *, confirm: Co
     if strangers := sorted(options.lost - {node.name for node in cluster.nodes}):
         raise UsageError(f"{strangers[0]!r} is not in the inventory", hint=f"It names {_names(cluster)}.")
     refuse_locked(cluster)
-    snapshot = collect(cluster)
+    snapshot = look_well(cluster, options.lost, etcd=False)
     _refuse_silent(snapshot, options)
     _refuse_without_backup(cluster, snapshot, options)
     play = _play(cluster, options)

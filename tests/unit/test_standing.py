@@ -64,3 +64,11 @@ def test_an_api_server_of_nobody_is_named() -> None:
     assert (found.level, found.text.split(" serves")[0]) == ("fail", "an API server at 10.203.0.31")
     (found,) = judge(spoiled(lambda raw: raw["etcd"].update(servers=None)), ["api.strangers"])
     assert found.level == "unknown"
+
+
+def test_a_single_node_behind_balancers_has_no_peers_and_is_healthy_without() -> None:
+    def alone(raw: Raw) -> None:
+        raw["plan"]["control_plane"] = {"cp1": raw["plan"]["control_plane"]["cp1"]}
+        raw["nodes"]["cp1"]["host"]["peers"] = {}
+
+    assert not [found for found in judge(spoiled(alone), ["node.peers"]) if found.blocks]
