@@ -145,7 +145,7 @@ def test_all_at_once_they_renew_one_after_the_other_without_a_failed_request_or_
     assert sorted(held) == [["cp1", "cp1"], ["cp2", "cp2"], ["cp3", "cp3"]], held
     health = scheduled.settle()
     assert "renew their leaves by themselves" in health.text("certs.renewal")
-    told = run_cpkit("health", "-i", scheduled.lab.name, "-o", "prometheus").stdout
+    told = run_cpkit("health", "-i", scheduled.lab.name, "-o", "prometheus", "--timeout", "30").stdout
     written = scheduled.on_each("cat /var/lib/prometheus/node-exporter/cpkit_renewal.prom")
     for node in scheduled.control_plane:
         line = f'cpkit_renewal_last_run_success{{cluster="{scheduled.lab.name}",node="{node}"}} 1'
