@@ -66,6 +66,7 @@ test: lint upgrade-artifacts
 bench: setup artifacts
 	$(BIN)/python -m bench
 	$(BIN)/python -m bench --backup
+	$(BIN)/python -m bench.encryption
 
 clean:
 	-[ ! -x $(BIN)/cpkit ] || $(BIN)/cpkit lab down --all

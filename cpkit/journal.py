@@ -5,6 +5,7 @@ import getpass
 import json
 import os
 import socket
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -147,7 +148,9 @@ def open_run(cluster: str, operation: str) -> Iterator[Run]:
     try:
         _take(lock, cluster, operation)
         run = Run(cluster, operation, directory, lock)
-        run.write("begun", operation=operation, owner=owner(), pid=os.getpid())
+        run.write(
+            "begun", operation=operation, owner=owner(), pid=os.getpid(), words=sys.argv[1:], folder=str(Path.cwd())
+        )
         with _ending(run):
             yield run
     finally:

@@ -3,7 +3,7 @@
 from typing import Protocol
 
 REGISTRY = b"/registry/"
-OWN = b"/cpkit/"  # what the nodes keep there of their scheduled backups comes and goes beside a backup or a restore
+OWN = b"/cpkit/"  # what the nodes keep there of what they do by themselves comes and goes beside a backup or a restore
 OTHERS = "(not of Kubernetes)"
 EVERYTHING = b"\0"
 TWO_WORDS = (b"services",)  # /registry/services/specs and /registry/services/endpoints are two resources

@@ -21,10 +21,11 @@ COMPONENTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-schedul
 BACKUP = """
     archive bolt bolt_format catalogue chain database errors keys majority manifest naming resources retention sealing
     segment streams taking stores/directory stores/model stores/s3_streams
-    node/calendar node/gateway node/lock node/program node/record node/s3 node/s3_calls node/sealing node/settings
-    node/sftp node/signing node/stores node/taking
+    node/program node/record node/s3 node/s3_calls node/sealing node/settings node/sftp node/signing node/stores
+    node/taking
 """
-MODULES = ("errors", *(f"backup/{name}" for name in BACKUP.split()))
+NODE = ("node/calendar", "node/gateway", "node/lock", "node/telling")
+MODULES = ("errors", *NODE, *(f"backup/{name}" for name in BACKUP.split()))
 
 
 def program() -> dict[str, str]:

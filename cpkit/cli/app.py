@@ -28,6 +28,7 @@ COMMANDS = {
     "restore": ("cpkit.cli.restore", "Bring a cluster back from a backup."),
     "etcd": ("cpkit.cli.etcd", "Look at etcd's members, and keep them fit."),
     "runs": ("cpkit.cli.runs", "What earlier runs did, how they ended, and a page that draws it."),
+    "resume": ("cpkit.cli.resume", "Take up the last run that did not come to its end."),
     "unlock": ("cpkit.cli.unlock", "Take away a lock that a dead run left behind."),
     "artifacts": ("cpkit.cli.artifacts", "Fetch, verify and export Kubernetes and etcd binaries."),
     "lab": ("cpkit.cli.lab", "Labs of containers that behave like machines."),

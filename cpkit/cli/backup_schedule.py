@@ -102,7 +102,7 @@ def _known(found: "Schedule | None") -> dict[str, Any] | None:
 
 
 def _table(snapshot: "Snapshot") -> str:
-    from cpkit.cli.backup_view import table
+    from cpkit.cli.backup_view import at, table
 
     rows = []
     for name, facts in snapshot.control_plane.items():
@@ -111,11 +111,5 @@ def _table(snapshot: "Snapshot") -> str:
             rows.append((name, "not known" if facts.host is None else "none", "", "", "", "", ""))
             continue
         last = found.record.name if found.record else "-"
-        rows.append((name, found.calendar, found.timer, found.outcome, _at(found.at), _at(found.next), last))
+        rows.append((name, found.calendar, found.timer, found.outcome, at(found.at), at(found.next), last))
     return table(("NODE", "SCHEDULE", "TIMER", "OUTCOME", "LAST RUN", "NEXT DUE", "LAST BACKUP"), rows)
-
-
-def _at(seconds: float) -> str:
-    from datetime import UTC, datetime
-
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S}" if seconds else "-"

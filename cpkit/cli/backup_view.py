@@ -172,6 +172,11 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(line.rstrip() for line in captured.get().splitlines())
 
 
+def at(seconds: float) -> str:
+    """A time, in UTC; a dash for none."""
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S}" if seconds else "-"
+
+
 def size(count: int) -> str:
     """Bytes in words."""
     return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count} B"

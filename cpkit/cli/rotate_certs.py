@@ -1,9 +1,10 @@
 """`cpkit rotate-certs`: renew certificates with no failed request."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from cpkit.cli.changing import DryRunOption, YesOption, cluster_of, confirming, result, view_of
 from cpkit.cli.options import AskBecomePassOption, InventoryOption, Output, OutputOption, examples, names, new_app
@@ -16,7 +17,21 @@ if TYPE_CHECKING:
 app = new_app()
 
 
+class WithSchedule(TyperCommand):
+    """The command, with `schedule` as a command below it that has options of its own."""
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        """The context of `schedule` when that is the first word, else the command's own."""
+        if args[:1] != ["schedule"]:
+            return super().make_context(info_name, args, parent, **extra)
+        from cpkit.cli import renewal_schedule
+
+        command = typer.main.get_command(renewal_schedule.app)
+        return command.make_context(f"{info_name} schedule", args[1:], parent, **extra)
+
+
 @app.command(
+    cls=WithSchedule,
     epilog=examples(
         "cpkit rotate-certs -i prod --dry-run",
         "cpkit rotate-certs -i prod --yes",
@@ -24,7 +39,8 @@ app = new_app()
         "cpkit rotate-certs -i prod --only apiserver,etcd/peer",
         "cpkit rotate-certs -i prod --ca all --service-account --yes",
         "cpkit rotate-certs -i prod --ca cluster --pause-before-distrust --kubeconfig ~/.kube/config --merge",
-    )
+        "cpkit rotate-certs schedule --help",
+    ),
 )
 def rotate_certs(
     inventory: InventoryOption,
@@ -80,6 +96,8 @@ def rotate_certs(
     To add a name to the API server's certificate, add it to `cluster_extra_sans` and run this.
 
     A run that was cut off is taken up by the same command, and renews nothing twice.
+
+    With `schedule` as the first word, the nodes renew their leaves by themselves from then on, by a timer.
     """
     from cpkit.cli.rotate_authorities import replace_authorities
     from cpkit.operations.recover_expired import recover_expired as recovery

@@ -70,6 +70,9 @@ CLIENTS = {
 }
 BACKUP = ("/etc/cpkit/backup.json", "/var/lib/cpkit/backup/status.json", "cpkit-backup.timer")  # role backup_schedule
 RAN = ("at", "next", "period", "outcome", "error", "hint", "verified", "record")  # what its last run left
+# role renewal_schedule
+RENEWAL = ("/etc/cpkit/renewal.json", "/var/lib/cpkit/renewal/status.json", "cpkit-renewal.timer")
+RENEWED = ("at", "outcome", "error", "hint", "ends", "renewed", "renewed_at")  # what its last run left
 KEPT = "/var/lib/cpkit/previous"  # role leaves keeps there what it replaces, until the new ones are in use
 ROTATION = "/var/lib/cpkit/rotation"  # role authorities keeps there the old and the new ones while they are replaced
 REPLACED = "/var/lib/cpkit/previous-authorities-"  # and there, by the stage, what a stage replaced on the node
@@ -80,6 +83,7 @@ AUTHORITIES = {
     "service_account": "/sa.pub",
 }
 SIGNERS = (*AUTHORITIES.values(), "/sa.key")  # what a service may read but once, at its start
+KEPT_ENCRYPTION = "/var/lib/cpkit/previous-encryption"  # as role encryption_keys does
 BALANCER_CA = "/etc/haproxy/kubernetes-ca.crt"
 KEY = re.compile(r"-----BEGIN ([A-Z ]*(?:PUBLIC|PRIVATE) KEY)-----(.+?)-----END \1-----", re.DOTALL)
 BLOCK = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\n?", re.DOTALL)
@@ -458,6 +462,19 @@ def backup() -> dict[str, Any] | None:
     }
 
 
+def renewal() -> dict[str, Any] | None:
+    """The timer that renews the node's leaves, and what its last run left; None when it has none."""
+    settings_path, status_path, timer = RENEWAL
+    if not os.path.exists(settings_path):
+        return None
+    status = json.loads(read(status_path)) if os.path.exists(status_path) else {}
+    return {
+        "calendar": json.loads(read(settings_path))["calendar"],
+        "timer": output("systemctl", "show", "-p", "ActiveState", "--value", timer).strip(),
+        **{name: status[name] for name in RENEWED if name in status},
+    }
+
+
 def fsync() -> dict[str, float]:
     """Etcd's own histogram of how long its log took to reach the disk."""
     return {bound: float(count) for bound, count in FSYNC.findall(get(2381, "/metrics")[1])}
@@ -529,7 +546,9 @@ def tasks_for(
     tasks["keys", ""] = keys
     tasks["rotation", ""] = rotation
     tasks["backup", ""] = backup
+    tasks["renewal", ""] = renewal
     tasks["kept", ""] = functools.partial(os.path.isdir, KEPT)
+    tasks["kept_encryption", ""] = functools.partial(os.path.isdir, KEPT_ENCRYPTION)
     tasks.update({("served", name): functools.partial(served, name, address) for name in SERVERS})
     tasks.update({("clients", name): functools.partial(client, name, address) for name in CLIENTS})
     tasks["disk", ""] = functools.partial(disk, data_dir)

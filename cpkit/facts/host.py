@@ -117,6 +117,21 @@ class Schedule:
 
 
 @dataclass(frozen=True)
+class Renewals:
+    """The timer that renews a node's leaves, and what its last run found; times are seconds since the epoch."""
+
+    calendar: str
+    timer: str  # ActiveState
+    at: float = 0.0  # when it last ran; 0 when it never did
+    outcome: str = "waiting"  # for the first run; idle (no leaf was due), renewed, failed
+    error: str = ""
+    hint: str = ""
+    ends: float = 0.0  # when the first leaf ends
+    renewed: tuple[str, ...] = ()  # the last time that any was due
+    renewed_at: float = 0.0
+
+
+@dataclass(frozen=True)
 class Server:
     """A server of the balancer's backend, as the balancer sees it."""
 
@@ -151,7 +166,9 @@ class Host:
     disk: Disk | None = None
     room: Disk | None = None  # for binaries
     backup: Schedule | None = None  # None when it has no schedule, unless it is missing
+    renewal: Renewals | None = None  # None when it has no such timer, unless it is missing
     kept: bool = False  # whether leaves that a rotation replaced still lie aside
+    kept_encryption: bool = False  # whether an encryption configuration does
     etcd_data: bool | None = None  # whether etcd has a log in its data directory
     fsync: dict[str, float] = field(default_factory=dict)  # upper bound in seconds -> count so far
     servers: dict[str, Server] = field(default_factory=dict)

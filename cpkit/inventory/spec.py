@@ -87,6 +87,21 @@ class ClusterSpec(BaseModel):
     ] = "ecdsa-p256"
     pki_ca_days: Annotated[int, Field(ge=1, le=36500, description="Lifetime of the three CAs, in days.")] = 3650
     pki_leaf_days: Annotated[int, Field(ge=1, le=3650, description="Lifetime of every leaf, in days.")] = 365
+    renewal_at: Annotated[
+        str,
+        Field(
+            pattern=r"^[A-Za-z0-9 *,.:/~_+-]+$",
+            description="When nodes look for due leaves (cpkit rotate-certs schedule), as systemd's OnCalendar.",
+            examples=["daily", "Mon..Fri 10:00 Europe/Berlin"],
+        ),
+    ] = "daily"
+    renewal_jitter_seconds: Annotated[
+        int, Field(ge=0, le=86400, description="Seconds over which the nodes' own times of looking are spread.")
+    ] = 7200
+    renewal_metrics_dir: Annotated[
+        str,
+        Field(pattern="^(/.*)?$", description="Where a node exporter reads text files on the nodes; none if empty."),
+    ] = "/var/lib/prometheus/node-exporter"
 
     etcd_data_dir: Annotated[str, Field(pattern="^/", description="etcd's data directory.")] = "/var/lib/etcd"
     etcd_quota_backend_bytes: Annotated[

@@ -5,50 +5,25 @@ anywhere is taken up by the same command. The new key is in this process's memor
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from ssl import SSLContext
 
 from ruamel.yaml import YAML
 
-from cpkit import ansible, etcd
-from cpkit.backup import Sealing
-from cpkit.backup.handing import handed_files
-from cpkit.errors import CpkitError, Refused, Unreachable
-from cpkit.facts import member
-from cpkit.facts.collect import collect
-from cpkit.facts.encryption import Reading, counts, read, settled
-from cpkit.facts.snapshot import Snapshot
+from cpkit import ansible
+from cpkit.errors import CpkitError, Refused
+from cpkit.facts.encryption import Reading, read
 from cpkit.inventory import Cluster
-from cpkit.journal import open_run, owner, unfinished
+from cpkit.journal import unfinished
 from cpkit.operations import backup
-from cpkit.operations.access import read_from_any, watching
+from cpkit.operations.access import read_from_any
 from cpkit.operations.api import trusting
-from cpkit.operations.interrupting import interruptible
-from cpkit.operations.listener import Confirm, Listener, WatchFactory, stepping
-from cpkit.operations.plays import Plays
-from cpkit.operations.rewriting import Rewriter
-from cpkit.pki.authorities import ENCRYPTION
-from cpkit.pki.encryption import Rotation, rotation, with_keys
-from cpkit.rolling import Engine, Pass, Turn, halting
+from cpkit.operations.encryption_parts import OPERATION, Options, Result, Work, counted
+from cpkit.operations.listener import Confirm, Listener, WatchFactory
+from cpkit.pki.encryption import Rotation, rotation
 
-OPERATION = "rotate-encryption"
-PLAYBOOK = "rotate_encryption.yml"
-RELOAD = 150.0  # seconds in which an API server takes its file up; it looks once a minute
-POLL = 2.0
-NAMES = {"add": "Add the new key", "promote": "Write with the new key", "drop": "Drop the old key"}
-
-
-@dataclass(frozen=True)
-class Options:
-    """What the user asked for."""
-
-    store: str = ""
-    no_backup: bool = False
-    sealing: Sealing = field(default=None, repr=False)
-    dry_run: bool = False
-    become_password: str = field(default="", repr=False)
+__all__ = ["Options", "Result", "Status", "describe", "rotate", "status"]
 
 
 @dataclass(frozen=True)
@@ -60,26 +35,12 @@ class Status:
     counted: str = ""
 
 
-@dataclass
-class Result:
-    """How it ended."""
-
-    plan: Rotation
-    written: int = 0
-    rate: float = 0.0
-    availability: list[str] = field(default_factory=list)
-    failed: int = 0
-    stored: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    backup: str = ""
-    seconds: float = 0.0
-
-
 def status(cluster: Cluster) -> Status:
     """Read everything; changes nothing."""
     readings = read(cluster, _administrator(cluster))
     resources = next((each.configuration.resources for each in readings.values() if each.configuration), ())
     try:
-        return Status(readings, _counted(cluster, resources))
+        return Status(readings, counted(cluster, resources))
     except CpkitError as error:
         return Status(readings, {}, str(error))
 
@@ -87,9 +48,9 @@ def status(cluster: Cluster) -> Status:
 def rotate(cluster: Cluster, options: Options, listener: Listener, *, confirm: Confirm, watch: WatchFactory) -> Result:
     """Bring every node and every object to the new key, and drop the old one."""
     ansible.program()
-    work = _Work(cluster, options, listener, watch, _administrator(cluster))
+    work = Work(cluster, options, listener, watch, _administrator(cluster))
     earlier = unfinished(cluster.name, OPERATION)
-    plan = rotation(settled(read(cluster, work.context)), str(earlier["key"]) if earlier else "")
+    plan = rotation(work.held(), str(earlier["key"]) if earlier else "")
     if not options.no_backup and not options.store and not options.dry_run:
         raise Refused(
             "the backups there are need the old key, and no place is known for a new one",
@@ -126,154 +87,5 @@ def describe(cluster: str, plan: Rotation) -> str:
     )
 
 
-@dataclass(frozen=True)
-class _Work:
-    cluster: Cluster
-    options: Options
-    listener: Listener
-    watch: WatchFactory
-    context: SSLContext
-    plays: list[Plays] = field(default_factory=list)  # of the part under way
-
-    @contextmanager
-    def part(self, plan: Rotation, done: Result, *, last: bool = False) -> Iterator[None]:
-        """A run under the lock, watched; a backup, which is a run of its own, lies between two."""
-        with open_run(self.cluster.name, OPERATION) as run, interruptible(run):
-            self.plays[:] = [Plays(run, self.listener)]
-            run.write("target", key=plan.new.name)
-            watcher = watching(self.cluster, self.watch)
-            try:
-                with self.plays[0].locked(self._play({})):
-                    yield
-                if last:
-                    run.write("finished")
-            finally:
-                seen = watcher.stop()
-                done.availability.append(str(seen))
-                done.failed += int(asdict(seen)["failed"])
-                run.report(availability=asdict(seen), key=plan.new.name, written=done.written, rate=round(done.rate))
-
-    def keys(self, plan: Rotation, stages: tuple[str, ...]) -> None:
-        """Stage after stage, one gated node at a time; the next one only when every API server works with this one."""
-        for stage in stages:
-            self._roll(plan, stage)
-            with self._step(f"{NAMES[stage]}: wait until every API server has loaded it"):
-                self._wait(plan, stage)
-
-    def objects(self, plan: Rotation, done: Result) -> None:
-        """Rewrite what is under another key, and prove from the raw bytes that nothing is any longer."""
-        readings = read(self.cluster, self.context)
-        resources = next(iter(settled(readings).values())).resources
-        stale = _stale(_counted(self.cluster, resources), plan)
-        if stale and _dropping(readings, plan):
-            hint = "Put the old key back second on every node by hand; nothing else was changed."
-            raise Refused(f"{stale} objects are under a key that not every node has", hint=hint)
-        rewriter = Rewriter(self.cluster.endpoint, self.context, self.listener, stale)
-        with self._step("Rewrite every covered object"), _any_member(self.cluster) as client:
-            for resource in resources:
-                rewriter.rewrite(client, resource, plan.new.name)
-            done.written, done.rate = rewriter.written, rewriter.rate
-        with self._step("Prove it from etcd's raw bytes"):
-            done.stored = _counted(self.cluster, resources)
-            if left := _stale(done.stored, plan):
-                raise CpkitError(f"{left} objects are still under another key", hint="Run the same command again.")
-
-    def _step(self, name: str) -> AbstractContextManager[None]:
-        return stepping(self.plays[0].run, self.listener)(name)
-
-    def _roll(self, plan: Rotation, stage: str) -> None:
-        held = settled(read(self.cluster, self.context))
-        if all(plan.done(stage, each.names) for each in held.values()):
-            return
-        text = with_keys(next(iter(held.values())).rest, plan.wanted(stage))
-        with handed_files({ENCRYPTION: text}) as descriptor, halting(self._told) as halt:
-            plays = replace(self.plays[0], keep_open=(descriptor,))
-            variables = {"encryption_keys_descriptor": descriptor, "gate_asked": True}
-
-            def turn(now: Turn) -> None:
-                plays.apply(replace(self._play(now.step.variables), playbook=PLAYBOOK, limit=now.node))
-
-            step = Pass(NAMES[stage], PLAYBOOK, _done(plan, stage), variables)
-            journal = stepping(plays.run, self.listener)
-            Engine(lambda: collect(self.cluster), turn, journal, halt).run([step])
-
-    def _wait(self, plan: Rotation, stage: str) -> None:
-        deadline = time.monotonic() + RELOAD
-        while True:
-            readings = read(self.cluster, self.context)
-            ready = [each for each in readings.values() if _ready(each, plan, stage)]
-            alike = stage != "promote" or len({each.digest for each in ready}) == 1 or _dropping(readings, plan)
-            if len(ready) == len(readings) and alike:
-                return
-            late = [name for name, each in readings.items() if each not in ready]
-            if time.monotonic() > deadline:
-                hint = f"Its log: journalctl -u kube-apiserver. Nothing was dropped. {_AGAIN}"
-                what = readings[late[0]].error or "its API server has not loaded the file" if late else "files differ"
-                raise Unreachable(what, node=late[0] if late else "", hint=hint)
-            self.listener.status(f"{len(ready)} of {len(readings)} have; they look once a minute")
-            time.sleep(POLL)
-
-    def _told(self) -> None:
-        self.listener.say("stopping after this node; Ctrl-C once more stops at once")
-
-    def _play(self, variables: Mapping[str, object]) -> ansible.Play:
-        given = {**variables, "claim_owner": owner()}
-        password = self.options.become_password
-        return ansible.Play(
-            PLAYBOOK, self.cluster.inventory, limit="control_plane", variables=given, become_password=password
-        )
-
-
-_AGAIN = "Run the same command again: it goes on there."
-
-
-def _done(plan: Rotation, stage: str) -> Callable[[Snapshot, str], bool]:
-    def done(snapshot: Snapshot, node: str) -> bool:
-        host = snapshot.nodes[node].host
-        marks = {path.partition("#")[2]: key for path, key in (host.keys if host else {}).items() if "#" in path}
-        known = plan.new.name not in marks or marks[plan.new.name].fingerprint == plan.new.fingerprint
-        return known and plan.done(stage, tuple(marks))
-
-    return done
-
-
-def _ready(reading: Reading, plan: Rotation, stage: str) -> bool:
-    held = reading.configuration
-    return held is not None and reading.in_use and plan.done(stage, held.names)
-
-
-def _dropping(readings: Mapping[str, Reading], plan: Rotation) -> bool:
-    """Whether an earlier run had proven all and begun to drop the old key."""
-    held = [each.configuration for each in readings.values()]
-    return any(each is not None and plan.done("drop", each.names) for each in held)
-
-
-def _stale(stored: Mapping[str, Mapping[str, int]], plan: Rotation) -> int:
-    return sum(number for names in stored.values() for name, number in names.items() if name != plan.new.name)
-
-
 def _administrator(cluster: Cluster) -> SSLContext:
     return trusting(YAML(typ="safe").load(read_from_any(cluster, "/etc/kubernetes/admin.conf")))
-
-
-def _counted(cluster: Cluster, resources: tuple[str, ...]) -> Mapping[str, Mapping[str, int]]:
-    """At one revision that a quorum agreed on."""
-    with _any_member(cluster) as client:
-        return counts(client, resources, client.probe())
-
-
-@contextmanager
-def _any_member(cluster: Cluster) -> Iterator[etcd.MemberClient]:
-    """The first member that serves linearizable reads."""
-    error: CpkitError | None = None
-    for node in cluster.control_plane:
-        try:
-            with member.open_member(node, timeout=30.0) as client:
-                client.probe(timeout=5.0)
-        except CpkitError as failed:
-            error = error or failed
-            continue
-        with member.open_member(node, timeout=30.0) as client:
-            yield client
-        return
-    raise error or CpkitError("the cluster has no control-plane node")

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cpkit import ansible
-from cpkit.backup.node.calendar import zoned
 from cpkit.backup.schedule import refuse_unusable
 from cpkit.errors import CpkitError, Refused
 from cpkit.inventory import Cluster, ClusterSpec
 from cpkit.journal import open_run, owner
+from cpkit.node.calendar import zoned
 from cpkit.operations.interrupting import interruptible
 from cpkit.operations.listener import Confirm, Listener, stepping
 from cpkit.operations.plays import Plays

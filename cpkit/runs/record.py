@@ -67,6 +67,9 @@ class Record:
     changed: Mapping[str, int] = field(default_factory=dict)  # host -> tasks that changed something on it
     leaders: tuple[Leader, ...] = ()
     command: str = ""  # the equivalent ansible-playbook line
+    words: tuple[str, ...] = ()  # what cpkit was called with, and where; none of a cpkit that did not note it
+    folder: str = ""
+    owes: bool = False  # whether it wrote down what it replaces, and not that this is done
     report: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -120,6 +123,9 @@ def read(directory: Path) -> Record | None:
             if each["event"] == "leader"
         ),
         command=str(next((each["command"] for each in (report, *events) if each.get("command")), "")),
+        words=tuple(map(str, begun.get("words", ()))),
+        folder=str(begun.get("folder", "")),
+        owes={"target", "finished"} & {each["event"] for each in events} == {"target"},
         report=report,
     )
 

@@ -15,6 +15,8 @@ from cpkit.health.finding import Finding
 from cpkit.health.gate import stoppable, summary
 from cpkit.health.members import leader, membership
 from cpkit.health.nodes import quantile
+from cpkit.renewing.record import HELP as RENEWAL_HELP
+from cpkit.renewing.record import samples as renewal_samples
 
 SCHEMA = 1
 VERDICTS = {0: "healthy", 3: "not healthy", 4: "unknown"}
@@ -51,6 +53,7 @@ HELP = {
     "cpkit_stream_lag_seconds": "How long that was ago.",
     "cpkit_stream_ended": "1 if it was ended on purpose.",
     **BACKUP_HELP,
+    **RENEWAL_HELP,
 }
 
 
@@ -78,8 +81,8 @@ def as_json(snapshot: Snapshot, findings: Sequence[Finding]) -> str:
 
 def as_prometheus(snapshot: Snapshot, findings: Sequence[Finding]) -> str:
     """Metrics for a node exporter's text directory; what is unknown is absent, not zero."""
-    samples = (*_cluster(snapshot, findings), *_nodes(snapshot), *_etcd(snapshot), *_lb(snapshot), *_backups(snapshot))
-    samples = (*samples, *_stream(snapshot))
+    parts = (_nodes, _etcd, _lb, _backups, _stream, _renewals)
+    samples = (*_cluster(snapshot, findings), *(sample for part in parts for sample in part(snapshot)))
     return exposition(snapshot.plan.cluster, samples, HELP)
 
 
@@ -182,4 +185,13 @@ def _backups(snapshot: Snapshot) -> Iterator[Sample]:
             record = known.record
             last = (record.at, record.seconds, record.size, record.revision) if record else None
             for metric, labels, value in samples(known.next, known.outcome, known.verified, last):
+                yield metric, {"node": name, **labels}, value
+
+
+def _renewals(snapshot: Snapshot) -> Iterator[Sample]:
+    """As the nodes' own text files tell it."""
+    for name, node in snapshot.control_plane.items():
+        if node.host and (known := node.host.renewal):
+            told = renewal_samples(known.at, known.outcome, known.ends, len(known.renewed), known.renewed_at)
+            for metric, labels, value in told:
                 yield metric, {"node": name, **labels}, value

@@ -46,7 +46,7 @@ def owner(name: str) -> str:
 
 
 SHARED = [name for name in FIELDS if name.startswith("cluster_")]
-OWN = [name for name in FIELDS if not name.startswith(("cluster_", "backup_"))]
+OWN = [name for name in FIELDS if not name.startswith(("cluster_", "backup_", "renewal_"))]
 TOLD = [(role, name) for role in ROLES for name in options(role) if name in FIELDS]
 
 

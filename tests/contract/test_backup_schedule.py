@@ -12,14 +12,14 @@ import pytest
 from cpkit.backup import Identities, StoreError, catalogue, open_bundle, open_store, shipping
 from cpkit.backup.bundle import Bundle
 from cpkit.backup.catalogue import Catalogue
-from cpkit.backup.node import lock as locks
-from cpkit.backup.node.gateway import Gateway
-from cpkit.backup.node.lock import LockLost
 from cpkit.backup.node.program import trusting
-from cpkit.backup.node.record import RECORD
+from cpkit.backup.node.record import LOCK, RECORD
 from cpkit.backup.node.taking import Taking, take
 from cpkit.backup.stores.directory import Directory
 from cpkit.inventory import load
+from cpkit.node import lock as locks
+from cpkit.node.gateway import Gateway
+from cpkit.node.lock import LockLost
 from cpkit.operations.restore_places import misplaced, read_places
 from tests.contract.etcd_members import EtcdMember, etcd_binary, loopback, wait_for_quorum
 from tests.contract.scheduled import ADDRESSES, ENDPOINT, EVERY_SECOND, FILES, Node, held_back, nodes, python
@@ -167,7 +167,7 @@ def test_a_lock_lost_just_before_the_name_is_given_is_lost(three: list[Node], st
             assert code == 0, said
             super().rename(name, to)
 
-    with locks.held(etcd, 3, lambda _: None) as held:
+    with locks.held(etcd, LOCK, 3, lambda _: None) as held:
         taking = Taking(three[0].settings, etcd, context, held, 4102444800.0)
         with pytest.raises(StoreError):
             take(taking, Late(store), "")
@@ -179,7 +179,7 @@ def test_a_lock_lost_just_before_the_name_is_given_is_lost(three: list[Node], st
 def test_what_was_lost_before_the_store_was_read_back_is_not_recorded(three: list[Node], store: Path) -> None:
     context = trusting(three[0].settings)
     etcd = Gateway(three[0].settings.members["cp1"], context, node="cp1")
-    with locks.held(etcd, 3, lambda _: None) as held:
+    with locks.held(etcd, LOCK, 3, lambda _: None) as held:
         etcd.call("lease/revoke", {"ID": held.lease})
         with pytest.raises(LockLost):
             take(Taking(three[0].settings, etcd, context, held, 1.0), Directory(store), "")

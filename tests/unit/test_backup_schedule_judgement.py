@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from cpkit.backup.manifest import Sidecar, Verification, plain_sidecar, read_sidecar, to_json
-from cpkit.backup.node.calendar import slot, zoned
 from cpkit.backup.node.program import taken
 from cpkit.backup.node.record import Record, Status, exposition, read_record
 from cpkit.backup.node.settings import Settings
@@ -18,6 +17,7 @@ from cpkit.backup.schedule import credentials, refuse_unusable
 from cpkit.errors import UsageError
 from cpkit.facts.snapshot import Snapshot
 from cpkit.health import judge
+from cpkit.node.calendar import slot, zoned
 from cpkit.ui.health_text import as_prometheus
 from tests.unit.health_snapshots import Raw, Spoil, captured, host, silence, spoiled
 

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import stat
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,8 @@ def test_what_was_written_is_there_at_once_and_in_order() -> None:
         "operation": "bootstrap",
         "owner": owner(),
         "pid": os.getpid(),
+        "words": sys.argv[1:],
+        "folder": str(Path.cwd()),
     }
     assert events[3]["path"] == "/x"
 

@@ -11,14 +11,15 @@ from cpkit.backup import catalogue
 from cpkit.backup.chain import followed
 from cpkit.backup.manifest import plain_sidecar
 from cpkit.backup.naming import SIDECAR
-from cpkit.backup.node import calendar, lock, stores
 from cpkit.backup.node import record as records
-from cpkit.backup.node.gateway import Gateway
-from cpkit.backup.node.record import RECORD, Record, Status
+from cpkit.backup.node import stores
+from cpkit.backup.node.record import LOCK, RECORD, Record, Status
 from cpkit.backup.node.settings import Settings, read
 from cpkit.backup.node.taking import Taking, refuse_unfit, take
 from cpkit.backup.retention import Policy, decide
 from cpkit.errors import CpkitError, Unreachable
+from cpkit.node import calendar, lock
+from cpkit.node.gateway import Gateway
 
 SETTINGS = Path("/etc/cpkit/backup.json")
 ATTEMPTS, PAUSE = 3, 4.0  # of a run while etcd does not answer, and seconds between them
@@ -80,7 +81,7 @@ def run(settings: Settings, status: Status) -> Status:
     etcd = member(settings)
     refuse_unfit(settings, context)
     with (
-        lock.held(etcd, settings.lease, lambda holder: _say(f"{holder} is at it")) as held,
+        lock.held(etcd, LOCK, settings.lease, lambda holder: _say(f"{holder} is at it")) as held,
         stores.opened(settings) as store,
     ):
         found = etcd.get(RECORD)

@@ -1,7 +1,6 @@
 """What is remembered of scheduled backups: in etcd for all, and on each node for Prometheus and `cpkit health`."""
 
 import json
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -10,7 +9,10 @@ from typing import Any
 from cpkit.backup.manifest import Sidecar
 from cpkit.backup.node.settings import Settings
 from cpkit.backup.resources import OWN
+from cpkit.node import telling
+from cpkit.node.telling import leave
 
+LOCK = OWN + b"backup/lock"
 RECORD = OWN + b"backup/record"  # the key of the last backup that was published
 STATUS, METRICS = "status.json", "cpkit_backup.prom"
 HELP = {
@@ -78,13 +80,9 @@ def read_status(folder: Path) -> Status | None:
 
 
 def write(settings: Settings, status: Status) -> None:
-    """Keep a status for `cpkit health`, and tell it to Prometheus; each file is whole at any time."""
-    folder = Path(settings.state)
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _replace(folder / STATUS, to_json(status), 0o600)
-    if settings.metrics:
-        Path(settings.metrics).mkdir(mode=0o755, parents=True, exist_ok=True)
-        _replace(Path(settings.metrics) / METRICS, exposition(settings, status).encode(), 0o644)
+    """Keep a status for `cpkit health`, and tell it to Prometheus."""
+    metrics = Path(settings.metrics) / METRICS if settings.metrics else None
+    leave(Path(settings.state) / STATUS, to_json(status), metrics, exposition(settings, status))
 
 
 def proofs(backups: Iterable[Sidecar]) -> dict[str, float]:
@@ -111,25 +109,7 @@ def samples(
 
 def exposition(settings: Settings, status: Status) -> str:
     """The text that a node exporter's textfile collector reads."""
-    found: dict[str, list[str]] = {}
     record = status.record
     last = (record.at, record.seconds, record.size, record.revision) if record else None
-    for name, labels, value in samples(status.next, status.outcome, status.verified, last):
-        inside = {"cluster": settings.cluster, "node": settings.node, **labels}
-        text = ",".join(f'{key}="{each}"' for key, each in inside.items())
-        found.setdefault(name, []).append(f"{name}{{{text}}} {value:.17g}")
-    lines = []
-    for name, rows in found.items():
-        lines += [f"# HELP {name} {HELP[name]}", f"# TYPE {name} gauge", *rows]
-    return "\n".join(lines) + "\n" if lines else ""
-
-
-def _replace(path: Path, data: bytes, mode: int) -> None:
-    temporary = path.with_name(f".{path.name}.new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        os.fchmod(file.fileno(), mode)
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(path)
+    rows = samples(status.next, status.outcome, status.verified, last)
+    return telling.exposition(settings.cluster, settings.node, rows, HELP)

@@ -16,14 +16,14 @@ from cpkit.backup.majority import refuse_minority
 from cpkit.backup.manifest import Hash, Manifest, Part, Source, Verification, to_json
 from cpkit.backup.naming import SIDECAR, Name
 from cpkit.backup.node import record as records
-from cpkit.backup.node.gateway import Gateway
-from cpkit.backup.node.lock import Lock
 from cpkit.backup.node.record import RECORD, Record
 from cpkit.backup.node.sealing import seal
 from cpkit.backup.node.settings import Settings
 from cpkit.backup.node.stores import PENDING, Renaming
 from cpkit.backup.taking import Stored, describe, prove_stored, store
 from cpkit.errors import CpkitError, Refused, Unreachable
+from cpkit.node.gateway import Gateway
+from cpkit.node.lock import Lock
 
 CAUGHT_UP = 100  # log entries a member may be behind while others write
 CALL = 30.0  # seconds for one call that counts or hashes a large database

@@ -34,10 +34,10 @@ from ansible.plugins.lookup import LookupBase
 
 from cpkit.backup import schedule, shipping
 from cpkit.backup.node import s3_calls
-from cpkit.backup.node.calendar import zoned
 from cpkit.backup.node.signing import Credentials, signed
 from cpkit.errors import CpkitError
 from cpkit.inventory import load
+from cpkit.node.calendar import zoned
 
 
 class LookupModule(LookupBase):

@@ -77,66 +77,16 @@ missing:
 """
 
 import json
-import os
 import shutil
 import subprocess
-import time
 from pathlib import Path
 
+from ansible.module_utils import cpkit_lock
 from ansible.module_utils.basic import AnsibleModule
 
-LOCK = Path("/run/cpkit/lock.json")
-RESTORE = Path("/var/lib/cpkit/restore.json")
+LOCK, RESTORE = cpkit_lock.LOCK, cpkit_lock.RESTORE
 API_SERVER = Path("/etc/systemd/system/kube-apiserver.service")
 ROOT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
-
-def take(owner: str) -> str:
-    """Take the lock; returns the words to refuse with when another owner holds it."""
-    LOCK.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    for _ in range(2):
-        try:
-            descriptor = os.open(LOCK, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
-        except FileExistsError:
-            try:
-                holder = json.loads(LOCK.read_text())
-            except FileNotFoundError:
-                continue  # released between the two looks
-            except ValueError:
-                holder = {}
-            if holder.get("owner") == owner:
-                return ""
-            since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(holder.get("since", 0)))
-            return f"the cluster is locked by {holder.get('owner', 'somebody unknown')} since {since}"
-        with os.fdopen(descriptor, "w") as stream:
-            json.dump({"owner": owner, "since": int(time.time())}, stream)
-        return ""
-    return "the lock is being taken by somebody else"
-
-
-def restoring() -> str:
-    """The words to refuse with while a restore is under way; empty when none is."""
-    try:
-        held = json.loads(RESTORE.read_text())
-    except FileNotFoundError:
-        return ""
-    except ValueError:
-        held = {}
-    if held.get("stage") == "done":
-        return ""
-    return (
-        f"a restore of {held.get('backup', 'a backup')} is under way on this node. "
-        "Finish it with the same command, or go back: cpkit restore etcd --abort"
-    )
-
-
-def release(owner: str) -> None:
-    """Give the lock back if this owner holds it."""
-    try:
-        if json.loads(LOCK.read_text()).get("owner") == owner:
-            LOCK.unlink()
-    except (FileNotFoundError, ValueError):
-        pass
 
 
 def interface_of(address: str) -> str:
@@ -167,13 +117,13 @@ def main() -> None:
     wanted = module.params
     if wanted["state"] == "released":
         if not module.check_mode:
-            release(wanted["owner"])
+            cpkit_lock.release(LOCK, wanted["owner"])
         module.exit_json(changed=False)
-    under_way = "" if wanted["state"] == "read" or wanted["during_restore"] else restoring()
+    under_way = "" if wanted["state"] == "read" or wanted["during_restore"] else cpkit_lock.restoring(RESTORE)
     nothing = {"held": {}, "started": False, "established": False, "interface": "", "missing": []}
     if under_way:
         module.exit_json(changed=False, problem=under_way, **nothing)
-    refusal = take(wanted["owner"]) if wanted["state"] == "taken" and not module.check_mode else ""
+    refusal = cpkit_lock.take(LOCK, wanted["owner"]) if wanted["state"] == "taken" and not module.check_mode else ""
     if refusal:
         problem = f"{refusal}. If that run is dead, take the lock away: cpkit unlock"
         module.exit_json(changed=False, problem=problem, **nothing)

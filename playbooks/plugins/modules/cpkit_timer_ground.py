@@ -1,20 +1,28 @@
-"""Ansible module: whether a node can take backups by itself; nothing is changed."""
+"""Ansible module: whether a node can do a scheduled work by itself; nothing is changed."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-module: cpkit_backup_ground
-short_description: Look whether a node can take backups by itself
+module: cpkit_timer_ground
+short_description: Look whether a node can do by itself what a timer starts
 description: Fails with every reason why it cannot.
 options:
   calendar:
-    description: When backups are due, as systemd's OnCalendar.
+    description: When it is due, as systemd's OnCalendar.
     type: str
+    required: true
+  variable:
+    description: The variable that the calendar comes from, for the words of a refusal.
+    type: str
+    required: true
+  programs:
+    description: Programs that are needed, each with the package that has it.
+    type: dict
     required: true
   store:
-    description: A directory, or the URL of an SFTP server's or of a bucket.
+    description: A directory, or the URL of an SFTP server's or of a bucket; none if empty.
     type: str
-    required: true
+    default: ""
   ssh_key:
     description: The private key for an SFTP server; root's own if empty.
     type: str
@@ -28,8 +36,10 @@ author: cpkit
 
 EXAMPLES = r"""
 - name: Look whether the node can take backups by itself
-  cpkit_backup_ground:
+  cpkit_timer_ground:
     calendar: daily UTC
+    variable: backup_schedule_at
+    programs: {age: age}
     store: /mnt/backups
 """
 
@@ -83,11 +93,11 @@ def python() -> str:
     return "" if version >= OLDEST_PYTHON else f"/usr/bin/python3 must be {wanted} or newer, and is {found}"
 
 
-def calendar(expression: str) -> str:
+def calendar(expression: str, variable: str) -> str:
     """Why systemd does not understand an expression; empty when it does."""
     code, said = ran("systemd-analyze", "calendar", expression)
     hint = "Examples: hourly, 02:30, Mon..Fri 22:00, *-*-01 04:00 Europe/Berlin"
-    return f"backup_schedule_at is no calendar of systemd: {said}. {hint}" if code else ""
+    return f"{variable} is no calendar of systemd: {said}. {hint}" if code else ""
 
 
 def directory(path: str) -> str:
@@ -136,7 +146,9 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "calendar": {"type": "str", "required": True},
-            "store": {"type": "str", "required": True},
+            "variable": {"type": "str", "required": True},
+            "programs": {"type": "dict", "required": True},
+            "store": {"type": "str", "default": ""},
             "ssh_key": {"type": "str", "default": "", "no_log": False},
             "probe": {"type": "dict", "default": {}, "no_log": True},
         },
@@ -145,14 +157,14 @@ def main() -> None:
     asked = module.params
     remote, in_s3 = asked["store"].startswith("sftp:"), asked["store"].startswith("s3:")
     path = unquote(urlsplit(asked["store"]).path) if asked["store"].startswith("file:") else asked["store"]
-    problems = [python(), calendar(asked["calendar"])]
-    wanted = {"age": "age", **({"sftp": "openssh-client"} if remote else {})}
+    problems = [python(), calendar(asked["calendar"], asked["variable"])]
+    wanted = {**asked["programs"], **({"sftp": "openssh-client"} if remote else {})}
     missing = [package for command, package in wanted.items() if not shutil.which(command, path=ROOT_PATH)]
     if remote and "openssh-client" not in missing:
         problems.append(server(asked["store"], asked["ssh_key"]))
     elif in_s3:
         problems.append(bucket(asked["store"], asked["probe"]))
-    elif not remote:
+    elif path and not remote:
         problems.append(directory(path))
     problems = [problem for problem in problems if problem]
     if problems:

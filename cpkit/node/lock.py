@@ -1,4 +1,4 @@
-"""The lock of a cluster's scheduled backups: a key of etcd that lives as long as its holder's lease.
+"""A lock of all nodes for what they do by themselves: a key of etcd that lives as long as its holder's lease.
 
 The revision at which the key was made is the fencing token. What is written to etcd under the lock is written by a
 transaction that compares it, so a holder that has lost the lock, and may not know it yet, writes nothing any more.
@@ -10,11 +10,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
-from cpkit.backup.node.gateway import Gateway, encoded
-from cpkit.backup.resources import OWN
 from cpkit.errors import CpkitError
+from cpkit.node.gateway import Gateway, encoded
 
-LOCK = OWN + b"backup/lock"
 POLL = 1.0  # seconds between two looks at a lock that another holds
 
 
@@ -27,6 +25,7 @@ class Lock:
     """The lock, held."""
 
     etcd: Gateway
+    key: bytes
     lease: str
     seconds: int
     token: int
@@ -40,7 +39,7 @@ class Lock:
 
     def put(self, key: bytes, data: bytes) -> None:
         """Write a key, provided that the lock is still held; LockLost when it is not."""
-        held = {"key": encoded(LOCK), "target": "CREATE", "result": "EQUAL", "create_revision": str(self.token)}
+        held = {"key": encoded(self.key), "target": "CREATE", "result": "EQUAL", "create_revision": str(self.token)}
         put = {"request_put": {"key": encoded(key), "value": encoded(data)}}
         if not self.etcd.call("kv/txn", {"compare": [held], "success": [put]}).get("succeeded"):
             raise LockLost("the lock was lost: another node may be at work", node=self.etcd.node)
@@ -56,9 +55,9 @@ class Lock:
 
 
 @contextmanager
-def held(etcd: Gateway, seconds: int, waiting: Callable[[str], None]) -> Iterator[Lock]:
+def held(etcd: Gateway, key: bytes, seconds: int, waiting: Callable[[str], None]) -> Iterator[Lock]:
     """Hold the lock; waits while another node does, and tells once which."""
-    lock = _acquired(etcd, seconds, waiting)
+    lock = _acquired(etcd, key, seconds, waiting)
     thread = threading.Thread(target=lock.renew, daemon=True)
     thread.start()
     try:
@@ -70,23 +69,23 @@ def held(etcd: Gateway, seconds: int, waiting: Callable[[str], None]) -> Iterato
             etcd.call("lease/revoke", {"ID": lock.lease})
 
 
-def _acquired(etcd: Gateway, seconds: int, waiting: Callable[[str], None]) -> Lock:
+def _acquired(etcd: Gateway, key: bytes, seconds: int, waiting: Callable[[str], None]) -> Lock:
     told = False
     while True:
         asked = time.monotonic()
         lease = str(etcd.call("lease/grant", {"TTL": str(seconds)})["ID"])
-        answer = etcd.call("kv/txn", _taking(lease, etcd.node))
+        answer = etcd.call("kv/txn", _taking(key, lease, etcd.node))
         if answer.get("succeeded"):
-            return Lock(etcd, lease, seconds, int(answer["header"]["revision"]), asked + seconds)
+            return Lock(etcd, key, lease, seconds, int(answer["header"]["revision"]), asked + seconds)
         etcd.call("lease/revoke", {"ID": lease})
-        while holder := etcd.get(LOCK):
+        while holder := etcd.get(key):
             if not told:
                 waiting(holder.data.decode("utf-8", "replace"))
             told = True
             time.sleep(POLL)
 
 
-def _taking(lease: str, node: str) -> dict[str, object]:
-    absent = {"key": encoded(LOCK), "target": "CREATE", "result": "EQUAL", "create_revision": "0"}
-    put = {"request_put": {"key": encoded(LOCK), "value": encoded(node.encode()), "lease": lease}}
+def _taking(key: bytes, lease: str, node: str) -> dict[str, object]:
+    absent = {"key": encoded(key), "target": "CREATE", "result": "EQUAL", "create_revision": "0"}
+    put = {"request_put": {"key": encoded(key), "value": encoded(node.encode()), "lease": lease}}
     return {"compare": [absent], "success": [put]}
