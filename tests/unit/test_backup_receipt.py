@@ -6,7 +6,7 @@ from cpkit.backup.encryption import covers, encrypted, refuse_distant_keys
 from cpkit.backup.errors import DamagedBackup
 from cpkit.backup.manifest import Hash
 from cpkit.backup.sandbox.apiserver import settings
-from cpkit.backup.sandbox.process import last_words
+from cpkit.backup.sandbox.process import end_of, last_words
 from cpkit.backup.sandbox.scratch import MIB, PROCESSES, Place, choose
 from cpkit.errors import Refused
 from cpkit.operations.drill import chosen, miscounted
@@ -89,6 +89,7 @@ def test_a_place_in_memory_with_room_is_chosen_or_the_reason_told() -> None:
         ),
         (['{"level":"error","msg":"no","error":"why"}', '{"level":"info","msg":"yes"}'], "no: why"),
         (["Error: wrong hash", ""], "Error: wrong hash"),
+        (["panic: no memory", "", "goroutine 1 [running]:", "main.main()"], "panic: no memory"),
         (["something"], "something"),
         ([], "it said nothing"),
     ],
@@ -96,3 +97,14 @@ def test_a_place_in_memory_with_room_is_chosen_or_the_reason_told() -> None:
 def test_last_words(tmp_path: Path, lines: list[str], told: str) -> None:
     (tmp_path / "log").write_text("\n".join(lines))
     assert last_words(tmp_path / "log") == told
+
+
+def test_the_end_of_a_log_outlives_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "log").write_text("\n".join(["", *map(str, range(100)), "the last", ""]))
+    assert end_of(tmp_path / "log").splitlines() == [
+        "The end of its log:",
+        *(f"    {number}" for number in range(93, 100)),
+        "    the last",
+    ]
+    (tmp_path / "log").write_text("\n")
+    assert end_of(tmp_path / "log") == ""
