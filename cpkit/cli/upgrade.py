@@ -127,7 +127,7 @@ def rolling(
 
     A backup is taken and proven first, and the binaries are put and verified on all nodes. A node is touched only
     while all others are healthy, etcd's leader last. One whose new version does not come up returns to the version
-    before, and the run stops.
+    before, and the run stops. Several minors are made one after the other, each as a run of its own.
 
     The first Ctrl-C stops after the node under way. A run that was cut off, or was stopped, is taken up by the same
     command, and nothing is done twice. At the end the inventory names the new version.

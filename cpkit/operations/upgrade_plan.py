@@ -32,6 +32,7 @@ from cpkit.upgrade import (
 )
 from cpkit.upgrade import plan as judge
 
+AGAIN = 10.0  # seconds for any node to answer
 EARLIER = 20  # runs that are looked at for how long a turn takes
 Aim = Literal["upgrade", "finalize", "rollback"]
 
@@ -55,7 +56,7 @@ class Options:
 
 def plan(cluster: Cluster, options: Options, target: Target | None = None) -> tuple[Snapshot, UpgradePlan]:
     """What an upgrade would do now, or its step to a target; only reads, and fetches nothing."""
-    snapshot = collect(cluster)
+    snapshot = _look(cluster)
     steps = chain(snapshot, target or _target(cluster, snapshot, options))
     if strange := sorted(options.only - set(snapshot.plan.control_plane)):
         known = join(snapshot.plan.control_plane)
@@ -67,6 +68,22 @@ def plan(cluster: Cluster, options: Options, target: Target | None = None) -> tu
         hint = "\n  ".join([*drifted[1:], "Look at a new plan: cpkit upgrade plan --save FILE", "Nothing was changed."])
         raise Refused(f"the cluster is not what the plan was made of: {drifted[0]}{more}", hint=hint)
     return snapshot, _judged(cluster, snapshot, steps, options)
+
+
+def _look(cluster: Cluster) -> Snapshot:
+    """The cluster, looked at again for a while if no node answered at all: busy ones may be too late once."""
+    seen: list[Snapshot] = []
+
+    def look() -> Snapshot:
+        seen[:] = [collect(cluster)]
+        return seen[0]
+
+    def judged(snapshot: Snapshot) -> tuple[Finding, ...]:
+        answered = any(facts.host for facts in snapshot.control_plane.values())
+        return () if answered else (Finding("node.reachable", "", "unknown", "no node answered"),)
+
+    settle(look, judged, deadline=AGAIN)
+    return seen[0]
 
 
 def _judged(cluster: Cluster, snapshot: Snapshot, steps: tuple[Target, ...], options: Options) -> UpgradePlan:
