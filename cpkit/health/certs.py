@@ -23,7 +23,7 @@ SERVERS = {
 }
 ABSENT = ("Connection refused", "timed out")  # in an error, of a server that is not there
 RENEW = "Run cpkit rotate-certs: it issues anew what is missing, ends soon or does not fit, without a restart."
-REPLACE = "Run cpkit rotate-certs --ca all: a CA and all that it issued are replaced, and no request fails."
+REPLACE = "Run cpkit rotate-certs --ca all: CAs and all that they issued are replaced, one node after the other."
 ENDED = "Renew it now: cpkit rotate-certs. When nothing works any more: cpkit rotate-certs --recover-expired."
 # What a service needs on its disk to come back after a stop; a change of just these may pass over them.
 RETURN = ("certs.present", "certs.valid", "certs.chain", "certs.keys", "certs.names", "certs.authorities")
