@@ -8,7 +8,7 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.client import HTTPException, HTTPSConnection
 from pathlib import Path
@@ -34,6 +34,7 @@ class Load:
     requests: int = 0
     written: dict[str, int] = field(default_factory=dict)  # object -> the last number that was acknowledged
     errors: list[str] = field(default_factory=list)
+    repeated: int = 0  # what a client does by itself: told to by a server that ends, or its idle connection was closed
     longest_gap: float = 0.0  # seconds between two answers to any one client
     watches_cut: int = 0
     seconds: float = 0.0
@@ -46,7 +47,7 @@ class Load:
 
     def __str__(self) -> str:
         return (
-            f"{self.requests} requests, {self.rate:.0f}/s, {len(self.errors)} failed, "
+            f"{self.requests} requests, {self.rate:.0f}/s, {len(self.errors)} failed, {self.repeated} repeated, "
             f"longest gap {self.longest_gap:.2f} s, {self.watches_cut} watches cut, "
             f"{sum(self.written.values())} writes acknowledged"
         )
@@ -64,6 +65,12 @@ class Load:
         while not self._over.is_set():
             began = time.monotonic()
             error = self._write(connection, name) if kind == "write" else ask(connection)
+            if wait := again(error, kept=kind != "new"):
+                self.repeated += 1
+                connection.close()
+                self._over.wait(wait)
+                connection = self.connect()
+                error = self._write(connection, name) if kind == "write" else ask(connection)
             now = time.monotonic()
             with self._lock:
                 self.requests += 1
@@ -118,7 +125,8 @@ class Load:
             yield self
         finally:
             self._over.set()
-            stream.shutdown(socket.SHUT_RDWR)
+            with suppress(OSError):  # it may have been cut
+                stream.shutdown(socket.SHUT_RDWR)
             for thread in threads:
                 thread.join(TIMEOUT)
             self.seconds = time.monotonic() - began
@@ -137,6 +145,17 @@ def load(kubeconfig: Path) -> Iterator[Load]:
     context.load_cert_chain(pair)
     clients = Load(host, int(port or 443), context)
     yield from clients.run(clients.connect())
+
+
+def again(error: str, *, kept: bool) -> float:
+    """Seconds after which every client of Kubernetes repeats a request by itself; 0 if it takes the error for one.
+
+    A server that ends says 429 and when to come back; a connection may be closed while it is idle, and no answer at all
+    on one that was kept means just that.
+    """
+    if error.startswith("HTTP 429"):
+        return 1.0
+    return 0.01 if kept and error.startswith("RemoteDisconnected") else 0.0
 
 
 def ask(connection: HTTPSConnection, method: str = "GET", path: str = PATH, body: dict[str, Any] | None = None) -> str:
