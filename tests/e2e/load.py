@@ -35,7 +35,7 @@ class Load:
     written: dict[str, int] = field(default_factory=dict)  # object -> the last number that was acknowledged
     errors: list[str] = field(default_factory=list)
     repeated: int = 0  # what a client does by itself: told to by a server that ends, or its idle connection was closed
-    longest_gap: float = 0.0  # seconds between two answers to any one client
+    longest_gap: float = 0.0  # seconds between two answers to any one client, but for what it was told to wait
     watches_cut: int = 0
     seconds: float = 0.0
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -69,7 +69,7 @@ class Load:
                 self.repeated += 1
                 connection.close()
                 self._over.wait(wait)
-                connection = self.connect()
+                connection, last = self.connect(), last + wait
                 error = self._write(connection, name) if kind == "write" else ask(connection)
             now = time.monotonic()
             with self._lock:

@@ -49,7 +49,8 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def before(cluster: Cluster) -> "Before":
     cluster.settle()
-    token = cluster.kubectl("create", "token", "default", "--duration=2h")
+    cluster.kubectl("create", "serviceaccount", "holder")
+    token = cluster.kubectl("create", "token", "holder", "--duration=2h")
     return Before(credentials(cluster), shape(cluster), token, stops(cluster))
 
 
@@ -165,7 +166,7 @@ def test_old_and_new_are_trusted_and_the_new_issue_under_load_with_no_failed_req
 
 
 def test_the_old_are_refused_everywhere_and_no_request_fails(cluster: Cluster, before: Before, fresh: Path) -> None:
-    during = cluster.kubectl("create", "token", "default", "--duration=2h")
+    during = cluster.kubectl("create", "token", "holder", "--duration=2h")
     with load(fresh) as seen:
         done = rotate(cluster, *EVERYTHING)
     print(f"distrust {report(cluster)['seconds']:.1f} s; {seen}; {seen.errors[:9]}")  # noqa: T201 - to be read
