@@ -166,7 +166,9 @@ def test_old_and_new_are_trusted_and_the_new_issue_under_load_with_no_failed_req
 
 
 def test_the_old_are_refused_everywhere_and_no_request_fails(cluster: Cluster, before: Before, fresh: Path) -> None:
-    during = cluster.kubectl("create", "token", "holder", "--duration=2h")
+    # The kubeconfig from before knows but the old CA, and what is served is the new one's.
+    code, during, error = cluster.try_kubectl("create", "token", "holder", "--duration=2h", kubeconfig=fresh)
+    assert code == 0, error
     with load(fresh) as seen:
         done = rotate(cluster, *EVERYTHING)
     print(f"distrust {report(cluster)['seconds']:.1f} s; {seen}; {seen.errors[:9]}")  # noqa: T201 - to be read
