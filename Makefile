@@ -1,5 +1,6 @@
 # make demo   a lab with a running three-node control plane, from nothing
-# make test   everything that is checked: lint, unit, contract, Molecule, end to end
+# make test   what is checked before anything lands: lint, unit, contract, Molecule, end to end
+# make test-long   the operations that take minutes each: CAs, encryption keys, nodes that come and go, renewals
 # make bench  what docs/benchmarks.md shows
 # make clean  take the labs down and remove what make built
 
@@ -13,7 +14,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Where it is set, every call of cpkit compiles cpkit anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test lint unit contract molecule e2e bench clean setup system artifacts upgrade-artifacts
+.PHONY: demo test lint unit contract molecule e2e bench clean setup test-long system artifacts upgrade-artifacts
 
 setup: $(VENV)/.installed
 
@@ -61,7 +62,10 @@ e2e: setup upgrade-artifacts
 	$(BIN)/pytest tests/e2e
 
 test: lint upgrade-artifacts
-	$(BIN)/pytest --durations=40 --durations-min=10 tests/unit tests/contract tests/molecule tests/e2e
+	$(BIN)/pytest -m 'not long' --durations=40 --durations-min=10 tests/unit tests/contract tests/molecule tests/e2e
+
+test-long: lint upgrade-artifacts
+	$(BIN)/pytest -m long --durations=40 --durations-min=10 tests/e2e
 
 bench: setup artifacts
 	$(BIN)/python -m bench

@@ -24,6 +24,8 @@ from tests.e2e.many_secrets import create, stored, wrong
 from tests.e2e.raised import LabFactory, run_cpkit
 from tests.e2e.running import Cluster, bootstrap
 
+pytestmark = pytest.mark.long
+
 COUNT = 2000
 LONGEST = 420.0  # seconds a rotation may take on a machine that does other work too
 ASIDE = "ls -d /var/lib/cpkit/previous-encryption /run/cpkit/lock.json 2>/dev/null || true"

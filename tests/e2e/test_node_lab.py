@@ -23,6 +23,8 @@ from tests.e2e.raised import LabFactory, run_cpkit
 from tests.e2e.running import HEALTHY, Cluster, await_that, bootstrap, traffic
 from tests.e2e.test_upgrade_lab import Writer, uids
 
+pytestmark = pytest.mark.long
+
 LONGEST = 900.0  # seconds a change may take on a machine that does other work too
 
 

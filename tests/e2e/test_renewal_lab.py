@@ -21,6 +21,8 @@ from tests.e2e.load import load
 from tests.e2e.raised import LabFactory, run_cpkit
 from tests.e2e.running import Cluster, bootstrap
 
+pytestmark = pytest.mark.long
+
 PKI = "/etc/kubernetes/pki"
 SHORT = ("apiserver", "etcd/server", "etcd/peer", "scheduler")  # the leaves that end soon here
 SETTINGS, STATUS, KEPT = "/etc/cpkit/renewal.json", "/var/lib/cpkit/renewal/status.json", "/var/lib/cpkit/previous"

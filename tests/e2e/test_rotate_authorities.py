@@ -28,6 +28,8 @@ from tests.e2e.load import Load, load
 from tests.e2e.raised import LabFactory, run_cpkit
 from tests.e2e.running import Cluster, await_that, bootstrap
 
+pytestmark = pytest.mark.long
+
 PKI = "/etc/kubernetes/pki"
 LONGEST = 560.0  # seconds a rotation may take on a machine that does other work too
 UNITS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
