@@ -289,7 +289,9 @@ def test_a_disk_that_is_full_on_the_second_node_stops_there_and_the_saved_plan_g
     first, second, third = json.loads(made.stdout)["rounds"][0]["nodes"]
     before, writer = versions(cluster), Writer(cluster)
     cluster.on_each(
-        "mount -t tmpfs -o size=4k tmpfs /var/lib/cpkit && head -c 4096 /dev/zero > /var/lib/cpkit/full", [second]
+        "mkdir -p /var/lib/cpkit && mount -t tmpfs -o size=4k tmpfs /var/lib/cpkit "
+        "&& head -c 4096 /dev/zero > /var/lib/cpkit/full",
+        [second],
     )
     with traffic(writer, clients=1) as seen:
         try:
