@@ -72,14 +72,21 @@ def state(snapshot: Snapshot, spec: ClusterSpec) -> dict[str, str]:
 
 
 def drift(saved: Saved, snapshot: Snapshot, spec: ClusterSpec, targets: tuple[Target, ...]) -> list[str]:
-    """What is neither as it was nor as the plan would have made it, in words."""
+    """What is neither as it was nor as the plan would have made it, in words; what is not known now has not drifted."""
     now, told = state(snapshot, spec), []
-    for piece in sorted(saved.state.keys() | now.keys()):
+    for piece in sorted((saved.state.keys() | now.keys()) - _unknown(snapshot)):
         before, after = saved.state.get(piece, ""), now.get(piece, "")
         if after not in {before, *(_made(piece, target) for target in targets)}:
             variable = piece.startswith("inventory: ")
             told.append(f"{piece} was changed" if variable else f"{piece}: {before or 'none'} → {after or 'none'}")
     return told
+
+
+def _unknown(snapshot: Snapshot) -> set[str]:
+    """The pieces that this reading did not learn, because a node or every member was silent."""
+    silent = [name for name, facts in snapshot.control_plane.items() if facts.host is None]
+    found = {f"{component} on {node}" for node in silent for component in ("etcd", *KUBERNETES)}
+    return found if snapshot.etcd.members else found | {"etcd members"}
 
 
 def _made(piece: str, target: Target) -> str:

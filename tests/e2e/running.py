@@ -4,6 +4,7 @@ import json
 import subprocess
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -136,7 +137,23 @@ def bootstrap(lab: RaisedLab, folder: Path) -> Cluster:
     kubeconfig = folder / f"{lab.name}.conf"
     done = run_cpkit("bootstrap", "-i", lab.name, "--yes", "--kubeconfig", str(kubeconfig), timeout=400)
     assert done.returncode == 0, done.stderr + done.stdout
-    return Cluster(lab, kubeconfig, done.stdout)
+    cluster = Cluster(lab, kubeconfig, done.stdout)
+    await_that(lambda: settled_down(cluster), 60, lambda: "the controllers have not made what every namespace has")
+    return cluster
+
+
+def settled_down(cluster: Cluster) -> bool:
+    """Whether a new cluster has made by itself what it makes: in each namespace, and of each API server."""
+    made = ["get", "configmaps,serviceaccounts", "--all-namespaces", "--ignore-not-found", "-o", "name"]
+    told = Counter(cluster.try_kubectl(*made)[1].split())
+    spaces = len(cluster.try_kubectl("get", "namespaces", "-o", "name")[1].split())
+    in_each = ("configmap/kube-root-ca.crt", "serviceaccount/default")
+    once = "configmap/kube-apiserver-legacy-service-account-token-tracking"
+    _, addresses, _ = cluster.try_kubectl(
+        "get", "endpoints", "kubernetes", "-o", "jsonpath={.subsets[*].addresses[*].ip}"
+    )
+    everyone = len(addresses.split()) == len(cluster.control_plane)
+    return spaces >= 4 and all(told[name] == spaces for name in in_each) and told[once] == 1 and everyone
 
 
 def await_that(

@@ -139,10 +139,12 @@ def playing(lab: RaisedLab) -> list[str]:
 
 
 def ends_playing(lab: RaisedLab) -> bool:
-    deadline = time.monotonic() + ORPHANS
-    while playing(lab) and time.monotonic() < deadline:
+    """Whether nothing of Ansible is left in time; one look may miss a worker that is just being forked."""
+    deadline, quiet = time.monotonic() + ORPHANS, 0
+    while quiet < 2 and time.monotonic() < deadline:
+        quiet = 0 if playing(lab) else quiet + 1
         time.sleep(0.05)
-    return not playing(lab)
+    return quiet == 2
 
 
 def finish(lab: RaisedLab) -> str:

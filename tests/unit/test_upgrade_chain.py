@@ -93,6 +93,14 @@ def test_drift_is_named_piece_by_piece() -> None:
     assert [line.partition(":")[0] for line in drift(found, fewer, SPEC, steps)] == ["etcd members"]
 
 
+def test_what_could_not_be_read_has_not_drifted() -> None:
+    seen, steps = at(), (target("1.37.2", emulates="1.36"),)
+    found = read_saved(saved_text(seen))
+    nodes = {**seen.nodes, "cp1": replace(seen.nodes["cp1"], host=None, error="it is silent")}
+    assert drift(found, replace(seen, nodes=nodes), SPEC, steps) == []
+    assert drift(found, replace(seen, etcd=replace(seen.etcd, members=())), SPEC, steps) == []
+
+
 def test_what_the_plan_itself_has_done_is_no_drift() -> None:
     found, steps = read_saved(saved_text(at())), (target("1.37.2", emulates="1.36"),)
     half = at(cp1_kube_apiserver="1.37.2 as 1.36")
