@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleError
@@ -18,18 +19,19 @@ class ActionModule(ActionBase):
         """Render, and run the module of the same name."""
         super().run(tmp, task_vars)
         arguments = self._filled(dict(self._task.args), task_vars or {})
-        arguments["others"] = [self._filled(dict(each), task_vars or {}) for each in arguments.get("others") or []]
+        arguments["sets"] = [self._filled(dict(each), task_vars or {}) for each in arguments.get("sets") or []]
         return self._execute_module(module_name="cpkit_files", module_args=arguments, task_vars=task_vars)
 
     def _filled(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-        files = [self._rendered(dict(entry), task_vars) for entry in arguments.get("files") or []]
+        role = arguments.pop("role", "")
+        files = [self._rendered(dict(entry), role, task_vars) for entry in arguments.get("files") or []]
         return arguments | {"files": files}
 
-    def _rendered(self, entry: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+    def _rendered(self, entry: dict[str, Any], role: str, task_vars: dict[str, Any]) -> dict[str, Any]:
         name = entry.pop("template", None)
         if name is None:
             return entry
-        path = self._find_needle("templates", name)
+        path = self._find_needle("templates", self._in_role(role, name))
         with open(path, encoding="utf-8") as stream:  # noqa: PTH123 - Ansible finds it as text
             source = stream.read()
         search = [*task_vars.get("ansible_search_path", []), self._loader.get_basedir()]
@@ -41,3 +43,7 @@ class ActionModule(ActionBase):
         except AnsibleError as error:
             raise AnsibleError(f"{name}: {error}") from error
         return entry
+
+    def _in_role(self, role: str, name: str) -> str:
+        """The template of another role, which stands beside the role of this task."""
+        return str(Path(self._task._role._role_path).parent / role / "templates" / name) if role else name  # noqa: SLF001

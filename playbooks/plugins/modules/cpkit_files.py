@@ -56,10 +56,11 @@ options:
     type: list
     elements: list
     default: []
-  others:
+  sets:
     description:
-      - Further sets, each with any of the above, laid down one after the other once this one works.
+      - Further sets, each with any of the above, laid down one after the other, each once the one before it works.
       - For units of one machine that are set up together; it saves calls.
+      - A set may name the C(role) whose templates it means, if that is not the one whose task this is.
     type: list
     elements: dict
     default: []
@@ -118,10 +119,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 def main() -> None:
     """Lay the sets down, one after the other."""
-    others = {"others": {"type": "list", "elements": "dict", "default": [], "options": OPTIONS}}
-    module = AnsibleModule(argument_spec=OPTIONS | others, supports_check_mode=True)
+    sets = {"sets": {"type": "list", "elements": "dict", "default": [], "options": OPTIONS}}
+    module = AnsibleModule(argument_spec=OPTIONS | sets, supports_check_mode=True)
     done: dict[str, Any] = {"changed": False, "paths": [], "diff": [], "warnings": [], "unit_action": ""}
-    for wanted in (module.params, *module.params["others"]):
+    for wanted in (module.params, *module.params["sets"]):
         lay_down(module, wanted, done)
     module.exit_json(**done)
 
