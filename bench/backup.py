@@ -1,7 +1,8 @@
 """Backups against `etcdctl snapshot save` on a node, drills and restores; 200,000 values of a kilobyte each.
 
-The two take turns: etcdctl saves a file on the node itself, unsealed; cpkit seals, verifies and stores on the machine
-of the operator, through SSH, and brings the backup back there. In the end all nodes are restored from it.
+The two take turns: etcdctl saves a file on the node itself, unsealed, and scp brings it to the machine of the operator;
+cpkit seals, verifies and stores there, through SSH, and brings the backup back there. In the end all nodes are restored
+from it.
 """
 
 import json
@@ -24,11 +25,12 @@ from cpkit.ssh import connect
 
 VALUES, SIZE, TRANSACTION = 200_000, 1024, 100
 READY = "Start the API servers and the controllers"
+SAVED = "/var/lib/snapshot.db"
 SAVE = f"""
-cd /var/tmp && rm -f snapshot.db && began=$(date +%s.%N)
+rm -f {SAVED} && began=$(date +%s.%N)
 /opt/cpkit/etcd/current/etcdctl --endpoints=https://127.0.0.1:2379 --cacert={PKI}/ca.crt \
-  --cert={PKI}/healthcheck-client.crt --key={PKI}/healthcheck-client.key snapshot save snapshot.db >&2
-ended=$(date +%s.%N); echo $began $ended $(stat -c %s snapshot.db); rm -f snapshot.db
+  --cert={PKI}/healthcheck-client.crt --key={PKI}/healthcheck-client.key snapshot save {SAVED} >&2
+ended=$(date +%s.%N); echo $began $ended $(stat -c %s {SAVED}); chmod 644 {SAVED}  # for scp, of another user
 """
 Say = Callable[[str], None]
 
@@ -64,6 +66,7 @@ def fill(node: Node) -> None:
 def _turn(cluster: Cluster, folder: Path, recipient: str, key: Path, name: str) -> Turn:
     etcdctl_load = host.load()
     seconds, size = _etcdctl(cluster.control_plane[0])
+    fetched = _scp(cluster.control_plane[0], folder)
     store, cpkit_load = str(folder / name), host.load()
     ran = run((*CPKIT, "backup", "etcd", "-i", cluster.name, "--to", store, "-r", recipient, "-o", "json"))
     told = json.loads(ran.stdout)
@@ -75,6 +78,7 @@ def _turn(cluster: Cluster, folder: Path, recipient: str, key: Path, name: str) 
     return Turn(
         size_mb=size / 1e6,
         etcdctl_mb_per_second=size / seconds / 1e6,
+        fetched_mb_per_second=size / (seconds + fetched) / 1e6,
         etcdctl_load=etcdctl_load,
         cpkit_mb_per_second=told["bytes_per_second"] / 1e6,
         cpkit_load=cpkit_load,
@@ -94,6 +98,22 @@ def _etcdctl(node: Node) -> tuple[float, int]:
         done = connection.run(["sh", "-c", SAVE], sudo=True, timeout=300)
     began, ended, size = done.stdout.split()
     return float(ended) - float(began), int(size)
+
+
+def _scp(node: Node, folder: Path) -> float:
+    """Seconds for what etcdctl saved to arrive here."""
+    target = folder / "snapshot.db"
+    began = time.monotonic()
+    ssh = node.ssh
+    known = ("-o", f"UserKnownHostsFile={ssh.known_hosts}", "-o", "StrictHostKeyChecking=yes")
+    run(("scp", "-q", "-i", str(ssh.key_file), *known, f"{ssh.user}@{ssh.host}:{SAVED}", str(target)))
+    with target.open("rb") as file:
+        os.fsync(file.fileno())
+    seconds = time.monotonic() - began
+    target.unlink()
+    with connect(node) as connection:
+        connection.run(["rm", SAVED], sudo=True, timeout=60)
+    return seconds
 
 
 def _restore(cluster: Cluster, store: Path, key: Path) -> Restore:

@@ -15,7 +15,8 @@ class Turn:
     """A backup by each side, and what became of cpkit's; loads are those of the machine as each began."""
 
     size_mb: float
-    etcdctl_mb_per_second: float
+    etcdctl_mb_per_second: float  # onto the node's own disk
+    fetched_mb_per_second: float  # and then here, by scp
     etcdctl_load: float
     cpkit_mb_per_second: float  # from the member into the store, verified and sealed
     cpkit_load: float
@@ -30,8 +31,13 @@ class Turn:
 
     @property
     def ratio(self) -> float:
-        """Of etcdctl's throughput."""
+        """Of etcdctl's throughput onto the node's own disk."""
         return self.cpkit_mb_per_second / self.etcdctl_mb_per_second
+
+    @property
+    def fetched_ratio(self) -> float:
+        """Of the throughput of etcdctl and scp, which end where cpkit does."""
+        return self.cpkit_mb_per_second / self.fetched_mb_per_second
 
 
 @dataclass(frozen=True)

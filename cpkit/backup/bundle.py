@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from fcntl import F_SETPIPE_SZ, fcntl
 from typing import IO, cast
 
 from cpkit.backup import catalogue
@@ -17,7 +18,7 @@ from cpkit.backup.keys import Identities, Opening, Passphrase
 from cpkit.backup.manifest import MANIFEST, SNAPSHOT, Manifest, Part, Sidecar, read_manifest
 from cpkit.backup.sealing import unseal
 from cpkit.backup.stores import Store
-from cpkit.backup.streams import Counted, chunks
+from cpkit.backup.streams import Counted, Passed, chunks
 
 LARGEST_PART = 4 << 20
 MOST_PARTS = 1000
@@ -55,7 +56,7 @@ class Bundle:
 def stream_part(store: Store, sidecar: Sidecar, key: Opening, part: Part) -> Iterator[bytes]:
     """A part of a backup that was verified before; DamagedBackup at its end, at the latest, if it has changed."""
     digest = hashlib.sha256()
-    with _members(store, sidecar, key, lambda _: None) as (archive, _):
+    with store.open(sidecar.object) as source, _members(Passed(source=source), key, sidecar.name) as archive:
         for member in archive:
             if member.name != part.name:
                 continue
@@ -77,11 +78,13 @@ def open_bundle(
     """
     sidecar = catalogue.find(store, name)
     _refuse_key(sidecar, key)
-    with _members(store, sidecar, key, progress) as (archive, sealed):
-        reading = _Reading(copy)
-        for member in archive:
-            reading.take(archive, member)
-        _refuse_rest(archive)
+    with store.open(sidecar.object) as source:
+        sealed = Counted(source=source, advance=progress)
+        with _members(sealed, key, sidecar.name) as archive:
+            reading = _Reading(copy)
+            for member in archive:
+                reading.take(archive, member)
+            _refuse_rest(archive)
     if (sealed.size, sealed.sha256) != (sidecar.size, sidecar.sha256):
         what = f"{sealed.size} bytes of {sidecar.size}" if sealed.size != sidecar.size else "its SHA-256 is another"
         raise DamagedBackup(f"{sidecar.object} is not what was stored: {what}")
@@ -146,45 +149,43 @@ class _Reading:
 
 
 @contextmanager
-def _members(
-    store: Store, sidecar: Sidecar, key: Opening, progress: Progress
-) -> Iterator[tuple[tarfile.TarFile, Counted]]:
-    """The archive as it is decrypted, and the count of what was read from the store.
+def _members(sealed: Passed, key: Opening, name: str) -> Iterator[tarfile.TarFile]:
+    """The archive as it is decrypted.
 
     Decryption pushes and tar pulls, so a thread and a pipe stand between them; the plaintext touches no disk.
     """
-    with store.open(sidecar.object) as source:
-        sealed = Counted(source=source, advance=progress)
-        reader, writer = os.pipe()
-        failed: list[BaseException] = []
-        thread = threading.Thread(target=_decrypt, args=(sealed, writer, key, sidecar.name, failed), daemon=True)
-        thread.start()
-        stopped = False
-        try:
-            with (
-                os.fdopen(reader, "rb", buffering=PIPE) as plain,
-                tarfile.open(fileobj=plain, mode="r|", bufsize=PIPE) as archive,
-            ):
-                yield archive, sealed
-        except GeneratorExit:
-            stopped = True
+    reader, writer = os.pipe()
+    with suppress(OSError):  # the kernel limits how much the pipes of a user may hold together
+        fcntl(writer, F_SETPIPE_SZ, PIPE)
+    failed: list[BaseException] = []
+    thread = threading.Thread(target=_decrypt, args=(sealed, writer, key, name, failed), daemon=True)
+    thread.start()
+    stopped = False
+    try:
+        with (
+            os.fdopen(reader, "rb", buffering=PIPE) as plain,
+            tarfile.open(fileobj=plain, mode="r|", bufsize=PIPE) as archive,
+        ):
+            yield archive
+    except GeneratorExit:
+        stopped = True
+        raise
+    except (tarfile.TarError, BackupError, EOFError) as error:
+        thread.join()
+        _raise_first(failed)  # what stopped the decryption is why the archive is broken
+        if isinstance(error, BackupError):
             raise
-        except (tarfile.TarError, BackupError, EOFError) as error:
-            thread.join()
-            _raise_first(failed)  # what stopped the decryption is why the archive is broken
-            if isinstance(error, BackupError):
-                raise
-            raise DamagedBackup(f"{sidecar.name} is damaged: {error}") from None
-        finally:
-            thread.join()
-        if not stopped:
-            _raise_first(failed)
+        raise DamagedBackup(f"{name} is damaged: {error}") from None
+    finally:
+        thread.join()
+    if not stopped:
+        _raise_first(failed)
 
 
-def _decrypt(sealed: Counted, writer: int, key: Opening, name: str, failed: list[BaseException]) -> None:
+def _decrypt(sealed: Passed, writer: int, key: Opening, name: str, failed: list[BaseException]) -> None:
     try:
         with suppress(BrokenPipeError), os.fdopen(writer, "wb", buffering=0) as pipe:
-            plain = Counted(target=_Whole(pipe), advance=lambda _: None)
+            plain = Passed(target=_Whole(pipe))
             unseal(sealed, plain, key, name)
             plain.settle()
     except BaseException as error:  # raised again where somebody waits for it

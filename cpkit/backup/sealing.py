@@ -8,7 +8,7 @@ from cpkit.backup.keys import Identities, Opening, Passphrase, Sealing, private,
 from cpkit.backup.streams import chunks
 
 if TYPE_CHECKING:
-    from cpkit.backup.streams import Counted, Pulled
+    from cpkit.backup.streams import Passed, Pulled
 
 MAGIC = b"age-encryption.org/v1\n"
 
@@ -17,7 +17,7 @@ class _Failed(Protocol):
     error: BaseException | None
 
 
-def seal(source: "Pulled", target: "Counted", key: Sealing) -> None:
+def seal(source: "Pulled", target: "Passed", key: Sealing) -> None:
     """Everything of the source to the target, encrypted unless there is no key."""
     import pyrage
 
@@ -38,7 +38,7 @@ def seal(source: "Pulled", target: "Counted", key: Sealing) -> None:
         raise BackupError(f"the backup cannot be encrypted: {error}") from error
 
 
-def unseal(source: "Counted", target: "Counted", key: Opening, name: str) -> None:
+def unseal(source: "Passed", target: "Passed", key: Opening, name: str) -> None:
     """Everything of the source to the target, decrypted unless there is no key; DamagedBackup when it was changed."""
     import pyrage
 
@@ -64,7 +64,7 @@ def unseal(source: "Counted", target: "Counted", key: Opening, name: str) -> Non
         raise DamagedBackup(f"{name} is damaged: {_words(error)}") from None
 
 
-def _unseal(source: "Counted", target: "Counted", key: Identities) -> None:
+def _unseal(source: "Passed", target: "Passed", key: Identities) -> None:
     import pyrage
 
     pyrage.decrypt_io(source, target, private(key))  # type: ignore[arg-type]

@@ -18,7 +18,7 @@ from cpkit.backup.errors import DamagedBackup
 from cpkit.backup.keys import Opening, Sealing
 from cpkit.backup.manifest import Hash
 from cpkit.backup.sealing import seal, unseal
-from cpkit.backup.streams import Counted, Pulled
+from cpkit.backup.streams import Passed, Pulled
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -87,7 +87,7 @@ def write(head: Head, body: bytes, key: Sealing) -> bytes:
     """The object of a segment, sealed in memory."""
     plain = (json.dumps(asdict(head)) + "\n").encode() + zlib.compress(body, 1)
     target = io.BytesIO()
-    sealed = Counted(target=target, advance=_silent)
+    sealed = Passed(target=target)
     seal(Pulled([plain]), sealed, key)
     sealed.settle()
     return target.getvalue()
@@ -96,8 +96,8 @@ def write(head: Head, body: bytes, key: Sealing) -> bytes:
 def read(data: bytes, key: Opening, name: str) -> Segment:
     """A segment; DamagedBackup or WrongKey says why there is none."""
     target = io.BytesIO()
-    plain = Counted(target=target, advance=_silent)
-    unseal(Counted(source=io.BytesIO(data), advance=_silent), plain, key, name)
+    plain = Passed(target=target)
+    unseal(Passed(source=io.BytesIO(data)), plain, key, name)
     plain.settle()
     from pydantic import ValidationError
 
@@ -120,7 +120,3 @@ def _heads() -> "TypeAdapter[Head]":
     from pydantic import TypeAdapter
 
     return TypeAdapter(Head)
-
-
-def _silent(_: int) -> None:
-    """Small enough not to be watched."""

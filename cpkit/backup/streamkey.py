@@ -4,7 +4,7 @@ import io
 
 from cpkit.backup.keys import Passphrase
 from cpkit.backup.sealing import seal, unseal
-from cpkit.backup.streams import Counted, Pulled
+from cpkit.backup.streams import Passed, Pulled
 
 
 def new_key(passphrase: Passphrase) -> tuple[bytes, str]:
@@ -13,7 +13,7 @@ def new_key(passphrase: Passphrase) -> tuple[bytes, str]:
 
     identity = pyrage.x25519.Identity.generate()
     target = io.BytesIO()
-    sealed = Counted(target=target, advance=lambda _: None)
+    sealed = Passed(target=target)
     seal(Pulled([f"{identity}\n".encode()]), sealed, passphrase)
     sealed.settle()
     return target.getvalue(), str(identity.to_public())
@@ -22,7 +22,7 @@ def new_key(passphrase: Passphrase) -> tuple[bytes, str]:
 def open_key(data: bytes, passphrase: Passphrase, name: str) -> str:
     """The private key; WrongKey when the passphrase is another one."""
     target = io.BytesIO()
-    plain = Counted(target=target, advance=lambda _: None)
-    unseal(Counted(source=io.BytesIO(data), advance=lambda _: None), plain, passphrase, name)
+    plain = Passed(target=target)
+    unseal(Passed(source=io.BytesIO(data)), plain, passphrase, name)
     plain.settle()
     return target.getvalue().decode()

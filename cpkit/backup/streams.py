@@ -48,36 +48,34 @@ class Pulled:
         return bytes(data)
 
 
-class Counted:
-    """Passes bytes on in either direction, and keeps their number and their SHA-256."""
+class Passed:
+    """Passes bytes on in either direction; what is written goes on in larger pieces."""
 
     def __init__(
         self,
         *,
         source: Readable | None = None,
         target: Writable | None = None,
-        advance: Advance,
         block: int = BLOCK,
     ) -> None:
-        self._source, self._target, self._advance, self._block = source, target, advance, block
+        self._source, self._target, self._block = source, target, block
+        self._ready = memoryview(b"")  # read ahead, for a library that reads in small pieces
         self._held: list[bytes] = []
         self._holding = 0
-        self._digest = hashlib.sha256()
-        self.size = 0
         self.error: BaseException | None = None
-
-    @property
-    def sha256(self) -> str:
-        """The digest of all that passed."""
-        return self._digest.hexdigest()
 
     def read(self, size: int = 1 << 16, /) -> bytes:
         """At most so many bytes of the source."""
         assert self._source is not None  # noqa: S101 - one that writes is never read
-        with self._remembered():
-            data = self._source.read(size)
-            self._count(data)
-            return data
+        if not self._ready:
+            with self._remembered():
+                data = self._source.read(max(size, self._block))
+                self._count(data)
+                if len(data) <= size:
+                    return data
+                self._ready = memoryview(data)
+        piece, self._ready = self._ready[:size], self._ready[size:]
+        return bytes(piece)
 
     def write(self, data: bytes, /) -> int:
         """All of the data, to the target; some of it when there is more."""
@@ -107,6 +105,31 @@ class Counted:
         except BaseException as error:
             self.error = self.error or error  # what follows is its consequence
             raise
+
+    def _count(self, data: bytes) -> None:
+        """Told of all that passes."""
+
+
+class Counted(Passed):
+    """Passes bytes on in either direction, and keeps their number and their SHA-256."""
+
+    def __init__(
+        self,
+        *,
+        source: Readable | None = None,
+        target: Writable | None = None,
+        advance: Advance,
+        block: int = BLOCK,
+    ) -> None:
+        super().__init__(source=source, target=target, block=block)
+        self._advance = advance
+        self._digest = hashlib.sha256()
+        self.size = 0
+
+    @property
+    def sha256(self) -> str:
+        """The digest of all that passed."""
+        return self._digest.hexdigest()
 
     def _count(self, data: bytes) -> None:
         self._digest.update(data)

@@ -11,6 +11,7 @@ from cpkit.ssh.errors import CommandTimeout
 from cpkit.ssh.model import Completed
 
 PATIENCE = 30.0  # seconds a command may take nothing of its input
+PACKET = 1 << 15  # bytes that SSH sends at once
 FAILURES = (paramiko.SSHException, EOFError, OSError)
 
 
@@ -48,7 +49,7 @@ def pour(
         # A file of a channel shares its timeout, so what is said is read only when the command is done.
         for chunk in chunks:
             try:
-                channel.sendall(chunk)
+                _send(channel, chunk)
             except TimeoutError as error:
                 raise TimeoutError(f"nothing was taken for {PATIENCE:g} s") from error
             except OSError:
@@ -90,5 +91,11 @@ def _within(transports: Sequence[paramiko.Transport], timeout: float, what: str)
 
 def _feed(channel: paramiko.Channel, stdin: bytes) -> None:
     with suppress(*FAILURES):  # the command may end without reading all of it
-        channel.sendall(stdin)
+        _send(channel, stdin)
         channel.shutdown_write()
+
+
+def _send(channel: paramiko.Channel, data: bytes) -> None:
+    """All of the data, in packets: paramiko copies what is left of it for each one it sends."""
+    for at in range(0, len(data), PACKET):
+        channel.sendall(data[at : at + PACKET])
