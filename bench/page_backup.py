@@ -7,7 +7,7 @@ from bench.page import SAME_MACHINE, bound, table
 TITLE = "Backups and restores"
 HEAD = (
     "A database of 200,000 values of a kilobyte. `etcdctl snapshot save` writes a file on the node itself, neither "
-    "sealed nor checked, and scp copies it to where cpkit stores; cpkit reads through SSH, checks every page, seals and "
+    "sealed nor checked, and scp copies it to where cpkit stores; cpkit reads through SSH, checks every page, seals, "
     "stores, and reads back what was stored after that. Its throughput is that of the stream into the store. "
     "The restore is timed from the proof of the backup, until the API servers are ready and, as a command, until the "
     "cluster is found healthy. Loads are those of the machine, its runnable processes over the "
