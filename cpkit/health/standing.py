@@ -39,8 +39,6 @@ def standing(snapshot: Snapshot) -> Standing:
     absent = {name: _absent(snapshot, name) for name in snapshot.nodes}
     running = not any(absent.values())
     known = bool(snapshot.etcd.members)
-    if not known and not _any_unit(snapshot):
-        _refuse_even(len(snapshot.plan.control_plane))
     return Standing("running" if running else "begun" if known or _any_unit(snapshot) else "new", absent)
 
 
@@ -87,15 +85,6 @@ def _refuse_other_members(snapshot: Snapshot) -> None:
         raise Refused(
             f"the cluster exists, and {', '.join(missing)} {'are' if len(missing) > 1 else 'is'} not a member of it",
             hint=f"Let {'them' if len(missing) > 1 else 'it'} join: cpkit node add {' '.join(missing)}",
-        )
-
-
-def _refuse_even(count: int) -> None:
-    """A cluster that grows or shrinks passes through an even number; none begins with one."""
-    if count % 2 == 0:
-        raise Refused(
-            f"{count} control-plane nodes tolerate no more failures than {count - 1}",
-            hint="Begin with 1, 3, 5 or 7 of them; more are added later: cpkit node add",
         )
 
 

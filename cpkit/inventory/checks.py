@@ -5,6 +5,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from ipaddress import IPv4Address
 from typing import TypeVar
 
+from cpkit.errors import UsageError
 from cpkit.inventory.cluster import Endpoint, Node
 from cpkit.inventory.problems import Place, Problems
 from cpkit.inventory.spec import ClusterSpec
@@ -15,12 +16,21 @@ K = TypeVar("K", bound=Hashable)
 
 
 def check_count(count: int, place: Place, problems: Problems) -> None:
-    """A control plane has 1 to 7 nodes; an even number is one on its way to another, and nothing new begins with it."""
+    """A control plane has 1 to 7 nodes; it may pass through an even number, see `refuse_even`."""
     if count == 0:
         problems.add(place, "group 'control_plane' has no host; a cluster has 1, 3, 5 or 7 control-plane nodes")
     elif count > MOST:
         problems.add(
             place, f"group 'control_plane' has {count} hosts; use 1, 3, 5 or 7, as etcd slows down beyond {MOST}"
+        )
+
+
+def refuse_even(count: int) -> None:
+    """A control plane may pass through an even number of nodes while they come and go; none begins with one."""
+    if count and count % 2 == 0:
+        raise UsageError(
+            f"group 'control_plane' has {count} hosts, which tolerate no more failures than {count - 1}",
+            hint="Use 1, 3, 5 or 7. A cluster that runs grows by: cpkit node add, and shrinks by: cpkit node remove",
         )
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cpkit.errors import CpkitError, UsageError
+from cpkit.inventory.checks import refuse_even
 from cpkit.inventory.loading import load
 from cpkit.inventory.problems import InvalidInventory
 from cpkit.inventory.schema import hosts_schema, variables_schema
@@ -65,19 +66,12 @@ def create(request: Request) -> Path:
         except InvalidInventory as error:
             lines = "".join(f"\n  {text}" for text in dict.fromkeys(problem.text for problem in error.problems))
             raise UsageError(f"this makes no sound cluster:{lines}", hint="Nothing was written.") from error
-        _refuse_even(len(request.control_plane))
+        refuse_even(len(request.control_plane))
         try:
             draft.rename(directory)  # refused by the system unless the directory is missing or empty
         except OSError as error:
             raise CpkitError(f"{request.directory} cannot be put in place: {error.strerror}") from error
     return request.directory
-
-
-def _refuse_even(count: int) -> None:
-    """An inventory may pass through an even number of nodes while they come and go; none begins with one."""
-    if count and count % 2 == 0:
-        text = f"group 'control_plane' has {count} hosts, which tolerate no more failures than {count - 1}"
-        raise UsageError(f"this makes no sound cluster:\n  {text}; use 1, 3, 5 or 7", hint="Nothing was written.")
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from cpkit.facts.collect import collect
 from cpkit.facts.snapshot import Snapshot
 from cpkit.health import Finding, exit_code, judge, settle
 from cpkit.health.standing import refuse_other_versions, standing
-from cpkit.inventory import Cluster
+from cpkit.inventory import Cluster, refuse_even
 from cpkit.journal import Run, open_run, owner
 from cpkit.operations import preflight
 from cpkit.operations.access import watching, write_kubeconfig
@@ -102,6 +102,7 @@ def bootstrap(
 
 def _refuse_early(cluster: Cluster, options: Options) -> None:
     """What is wrong on the operator's side is said before any machine is connected to."""
+    refuse_even(len(cluster.control_plane))
     ansible.program()
     preflight.refuse_unknown(options.ignore)
     if not options.dry_run:

@@ -29,7 +29,7 @@ FROM, BEFORE = version_table().minors[version_table().default].kubernetes, "3.6.
 # Another pair of versions may be tried, as "1.36.4 3.6.17".
 TO, ETCD = os.environ.get("CPKIT_UPGRADE", f"{NEWEST.kubernetes} {NEWEST.etcd}").split()
 BROKEN = "1.36.99"
-STUB = b"#!/bin/sh\necho broken on purpose >&2\nexit 1\n"
+STUB = "#!/bin/sh\necho broken on purpose >&2\n{then}\n"
 LONGEST = 900.0  # seconds an upgrade may take on a machine that does other work too
 KUBERNETES = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
 PLACE = "default"
@@ -41,15 +41,16 @@ def cluster(make_lab: LabFactory, tmp_path_factory: pytest.TempPathFactory) -> C
     return bootstrap(make_lab(nodes=3, balancers=1), tmp_path_factory.mktemp("kubeconfig"))
 
 
-@pytest.fixture
-def broken(tmp_path: Path) -> Iterator[str]:
-    """A version in the cache whose every binary ends at once; it is verified, for just that was published."""
+@pytest.fixture(params=["exit 1", pytest.param("exec sleep 1000", marks=pytest.mark.long)], ids=["ends", "hangs"])
+def broken(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A version in the cache whose binaries end at once, or do nothing; it is verified, for just that was published."""
+    stub = STUB.format(then=request.param).encode()
     target = artifacts.Target(artifacts.KUBERNETES, Version.parse(BROKEN), artifacts.host_arch())
     folder = tmp_path / target.release_dir
     folder.mkdir(parents=True)
     for name in target.product.binaries:
-        (folder / name).write_bytes(STUB)
-        (folder / f"{name}.sha256").write_text(hashlib.sha256(STUB).hexdigest())
+        (folder / name).write_bytes(stub)
+        (folder / f"{name}.sha256").write_text(hashlib.sha256(stub).hexdigest())
     artifacts.fetch(target, source=str(tmp_path))
     yield BROKEN
     artifacts.Cache.default().drop(target)
@@ -309,6 +310,49 @@ def test_a_disk_that_is_full_on_the_second_node_stops_there_and_the_saved_plan_g
     assert not writer.missing()
     assert versions(cluster) == all_at(TO, BEFORE)
     assert emulation(cluster) == same_everywhere(FROM.series)
+
+
+def test_a_node_that_loses_its_power_in_its_turn_stops_the_run(cluster: Cluster) -> None:
+    writer = Writer(cluster)
+    words = ("upgrade", "finalize", "-i", cluster.lab.name, "--yes", "--no-backup")
+    with traffic(writer, clients=1):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "cpkit", *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+        try:
+            lost = await_turn(cluster)
+            done = run_cpkit("lab", "stop", "--power", f"{cluster.lab.name}/{lost}")
+            assert done.returncode == 0, done.stderr
+            told = process.communicate(timeout=LONGEST)[1]
+        finally:
+            process.kill()
+            process.wait()
+        assert process.returncode in (Exit.FAILED, Exit.UNKNOWN), told
+        assert f"{lost}: " in told
+        others = [name for name in ("cp1", "cp2", "cp3") if name != lost]
+        assert {finalized(cluster, name) for name in others} == {False}, "no other node was touched"
+        assert cluster.kubectl("get", "--raw", "/readyz") == "ok", "the API is served by the others"
+        cluster.lab.do("start", lost)
+        cluster.settle()
+    assert not writer.missing()
+
+
+def finalized(cluster: Cluster, node: str) -> bool:
+    """Whether a node's API server is to run without emulation from its next start on."""
+    look = "grep -q emulated-version /etc/systemd/system/kube-apiserver.service && echo emulates || echo final"
+    return cluster.on_each(look, [node])[node] == "final"
+
+
+def await_turn(cluster: Cluster) -> str:
+    """The node whose turn it is: the first whose API server is no longer to emulate."""
+    found: list[str] = []
+
+    def begun() -> bool:
+        found.extend(name for name in ("cp1", "cp2", "cp3") if finalized(cluster, name))
+        return bool(found)
+
+    await_that(begun, LONGEST)
+    return found[0]
 
 
 def test_finalizing_ends_the_emulation_and_the_way_back(cluster: Cluster) -> None:

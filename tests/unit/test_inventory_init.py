@@ -5,8 +5,10 @@ from pathlib import Path
 import jsonschema
 import pytest
 from ruamel.yaml import YAML
+from typer import Typer
 from typer.testing import CliRunner, Result
 
+from cpkit.cli.bootstrap import app as bootstrap
 from cpkit.cli.init import app as init
 from cpkit.cli.schema import app as schema
 from cpkit.errors import Exit, UsageError
@@ -29,8 +31,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def run(*words: str) -> Result:
-    done = CliRunner().invoke(init, list(words))
+def run(*words: str, app: Typer = init) -> Result:
+    done = CliRunner().invoke(app, list(words))
     if done.exception and not isinstance(done.exception, SystemExit):
         raise done.exception
     return done
@@ -108,6 +110,21 @@ def test_nothing_unsound_is_written(here: Path, words: tuple[str, ...], text: st
     assert caught.value.code is Exit.USAGE
     assert files(here) == {}
     assert [path for path in here.rglob("*") if path.name != "inventories"] == []
+
+
+def test_a_bootstrap_refuses_an_even_number_before_it_looks_at_any_machine(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(here / "state"))
+    run("prod", "--control-plane", "a=192.0.2.1", "--endpoint", "192.0.2.100")
+    hosts = here / "inventories" / "prod" / "hosts.yml"
+    hosts.write_text(
+        re.sub(r"^( *)a: .*$", r"\g<0>\n\1b: {ansible_host: 192.0.2.2}", hosts.read_text(), flags=re.MULTILINE)
+    )
+    assert len(load("prod").control_plane) == 2
+    with pytest.raises(UsageError, match="2 hosts, which tolerate no more failures than 1"):
+        run("-i", "prod", "--yes", app=bootstrap)
+    assert not (here / "state").exists(), "no run was begun"
 
 
 def test_editors_find_the_schema_that_the_files_name() -> None:
