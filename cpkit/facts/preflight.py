@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from cpkit.errors import CpkitError
-from cpkit.facts.preflight_probe import CLOCK_SAMPLES, CONNECT, READ, Stopped, look, measure, trouble_of
+from cpkit.facts.preflight_probe import CONNECT, READ, Stopped, look, measure, trouble_of
 from cpkit.facts.preflight_question import questions
 from cpkit.facts.preflight_snapshot import Measured, NodeState, PreflightSnapshot
 from cpkit.inventory import Cluster, Node
@@ -23,7 +23,7 @@ def collect(cluster: Cluster, *, quick: bool = False, progress: Progress | None 
     """Every node's facts, and unless `quick` what can only be measured. One node's trouble hides no other's facts."""
     say = progress or (lambda _: None)
     with _connections() as (connections, keep):
-        states = _look_into(cluster, keep, say, samples=1 if quick else CLOCK_SAMPLES)
+        states = _look_into(cluster, keep, say)
         if not quick:
             states = _measured(cluster, states, connections, say)
     return PreflightSnapshot(cluster, states, quick)
@@ -39,14 +39,12 @@ def _connections() -> Iterator[tuple[dict[str, Connection], Callable[[Node, Conn
             connection.close()
 
 
-def _look_into(
-    cluster: Cluster, keep: Callable[[Node, Connection], None], say: Progress, *, samples: int
-) -> tuple[NodeState, ...]:
+def _look_into(cluster: Cluster, keep: Callable[[Node, Connection], None], say: Progress) -> tuple[NodeState, ...]:
     counter = _Counter(say, len(cluster.nodes), "looking into the nodes")
 
     def work(node: Node) -> NodeState:
         with counter:
-            return look(cluster, node, keep, samples=samples)
+            return look(cluster, node, keep)
 
     found = fan_out(cluster.nodes, work, deadline=CONNECT + READ)
     return tuple(_state(node, found[node.name]) for node in cluster.nodes)

@@ -2,15 +2,15 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cpkit.errors import CpkitError, Unreachable
+from cpkit.facts.clock import Clock, narrowest, reading
 from cpkit.facts.preflight_snapshot import (
-    Clock,
     Measured,
     NodeState,
     Trouble,
@@ -29,9 +29,13 @@ from cpkit.ssh import (
     connect,
 )
 
+if TYPE_CHECKING:
+    from cpkit.ssh.conversation import Conversation
+
 CONNECT = 5.0
 READ = 8.0
-CLOCK_SAMPLES = 3
+CLOCK = 2.0  # seconds after which no further sample of a clock is begun
+TELL_TIME = "import sys, time\nfor _ in sys.stdin: print(time.time())"
 
 
 class Stopped(Exception):
@@ -62,16 +66,16 @@ def ask(connection: Connection, script: str, argument: dict[str, Any], *, timeou
     return answer
 
 
-def look(cluster: Cluster, node: Node, keep: Callable[[Node, Connection], None], *, samples: int) -> NodeState:
+def look(cluster: Cluster, node: Node, keep: Callable[[Node, Connection], None]) -> NodeState:
     """A node's facts and clock, or the trouble on the way to them; the connection is handed to `keep`."""
     state = NodeState(node)
     try:
         connection = _connected(node)
         keep(node, connection)
         _require_python(connection)
-        state = replace(state, clock=min((read_clock(connection) for _ in range(samples)), key=lambda c: c.error))
         raw = ask(connection, "preflight_agent.py", _question(cluster, node), timeout=READ)
-        return replace(state, facts=parse_facts(_new_enough(raw)))
+        state = replace(state, facts=parse_facts(_new_enough(raw)))
+        return replace(state, clock=read_clock(connection))
     except Stopped as stopped:
         return replace(state, trouble=stopped.trouble)
     except CpkitError as error:
@@ -93,15 +97,26 @@ def measure(connection: Connection, question: dict[str, Any], *, timeout: float)
 
 
 def read_clock(connection: Connection) -> Clock:
-    """The node's clock against ours: it was read somewhere between asking and the answer."""
-    asked = time.time()
-    said = connection.run(["date", "+%s.%N"], timeout=CONNECT).stdout
-    answered = time.time()
-    try:
-        return Clock(float(said) - (asked + answered) / 2, (answered - asked) / 2)
-    except ValueError:
-        text = f"`date` says {said[:40].decode(errors='replace')!r}"
-        raise Stopped(Trouble("facts", text, "GNU coreutils are needed.")) from None
+    """The node's clock against ours, from the surest of several answers."""
+    with connection.converse(["python3", "-ISu", "-c", TELL_TIME], timeout=CONNECT) as node:
+        return narrowest(_samples(node))
+
+
+def _samples(node: "Conversation") -> Iterator[Clock]:
+    """The clock over and over, for a while: on a busy machine one answer in many comes without a wait."""
+    end = time.monotonic() + CLOCK
+    while True:
+        asked = time.time()
+        node.tell("")
+        said = node.hear(timeout=CONNECT)
+        answered = time.time()
+        try:
+            shown = float(said)
+        except ValueError:
+            raise Stopped(Trouble("facts", f"its clock cannot be read: Python says {said[:40]!r}")) from None
+        yield reading((shown, shown), asked, answered)
+        if time.monotonic() > end:
+            return
 
 
 def _question(cluster: Cluster, node: Node) -> dict[str, Any]:

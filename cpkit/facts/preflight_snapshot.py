@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address, ip_interface
 from typing import Any
 
+from cpkit.facts.clock import Clock
 from cpkit.inventory import Cluster, Node
 
 ETCD_CLIENTS, ETCD_PEERS, ETCD_METRICS = 2379, 2380, 2381
@@ -33,14 +34,6 @@ class Trouble:
     check: str
     text: str
     hint: str = ""
-
-
-@dataclass(frozen=True)
-class Clock:
-    """A node's clock minus the operator's, in seconds, and how wrong that may be."""
-
-    offset: float
-    error: float
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from cpkit.facts.clock import Clock
 from cpkit.facts.host import Host, Probe
 from cpkit.inventory import Cluster
 from cpkit.pki.certificates import Profile
@@ -60,14 +61,6 @@ class Certificate:
     signer: str = ""  # the fingerprint of that CA, which may be one of several in the file
     error: str = ""  # why the file is no certificate
     profile: Profile | None = None  # what it says about its holder
-
-
-@dataclass(frozen=True)
-class Clock:
-    """How far a node's clock is from the operator's, in seconds, give or take `error`."""
-
-    offset: float
-    error: float
 
 
 @dataclass(frozen=True)

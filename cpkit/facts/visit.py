@@ -11,11 +11,11 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from cpkit.errors import CpkitError
-from cpkit.facts import certificates, member
+from cpkit.facts import certificates, clock, member
 from cpkit.facts.etcd import Answer, ask
 from cpkit.facts.host import Report
 from cpkit.facts.meeting import Meeting
-from cpkit.facts.snapshot import Clock, MemberStatus, NodeFacts
+from cpkit.facts.snapshot import MemberStatus, NodeFacts
 from cpkit.inventory import Cluster, Node
 from cpkit.ssh import Connection, connect
 
@@ -94,14 +94,8 @@ def _facts(connection: Connection, node: Node, reading: Reading) -> NodeFacts:
         host=report.host,
         certificates=certificates.parse(report.certificates),
         served=certificates.parse_served(report.served),
-        clock=clock(report.clock, sent, back),
+        clock=clock.reading(report.clock, sent, back),
     )
-
-
-def clock(node: tuple[float, float], sent: float, back: float) -> Clock:
-    """The offset of a clock that showed `node` at some times between `sent` and `back`."""
-    low, high = node[1] - back, node[0] - sent
-    return Clock(offset=(low + high) / 2, error=(high - low) / 2)
 
 
 def _failed(blank: NodeFacts, error: str, hint: str = "") -> NodeFacts:

@@ -14,7 +14,10 @@ import pytest
 
 from cpkit.facts import preflight_agent as agent
 from cpkit.facts import preflight_measure as measuring
+from cpkit.facts.preflight_probe import read_clock
 from cpkit.facts.preflight_snapshot import parse_facts, parse_measured
+from cpkit.ssh import connect
+from tests.contract.sshd import sshd
 
 FACTS = Path(agent.__file__).parent
 
@@ -50,6 +53,12 @@ def test_the_facts_of_this_machine() -> None:
     held = facts.listeners[0]
     assert (held.address, held.port, held.pid) == ("127.0.0.1", port, os.getpid())
     assert Path(held.executable).resolve() == Path(sys.executable).resolve()
+
+
+def test_a_clock_is_read_over_ssh_and_the_truth_lies_within_the_error(tmp_path: Path) -> None:
+    with sshd(tmp_path) as server, connect(server.node()) as connection:
+        clock = read_clock(connection)
+    assert abs(clock.offset) <= clock.error
 
 
 def test_addresses_of_the_kernels_socket_table() -> None:

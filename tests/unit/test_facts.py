@@ -17,9 +17,9 @@ from cryptography.x509.oid import NameOID
 
 from cpkit.facts import agent
 from cpkit.facts.certificates import parse
+from cpkit.facts.clock import MOST_SAMPLES, NARROW, Clock, narrowest, reading
 from cpkit.facts.host import Pem
 from cpkit.facts.meeting import Meeting
-from cpkit.facts.visit import clock
 
 FOREVER = datetime(2100, 1, 1, tzinfo=UTC)
 Pair = tuple[str, ec.EllipticCurvePrivateKey]
@@ -158,9 +158,28 @@ def test_every_ca_of_a_bundle_is_kept_and_any_of_them_may_have_signed() -> None:
 @pytest.mark.parametrize("offset", [-100.0, 0.0, 0.3])
 def test_the_true_offset_of_a_clock_lies_within_the_error(offset: float) -> None:
     sent, began, ended, back = 1000.0, 1000.2, 1000.5, 1000.55
-    seen = clock((began + offset, ended + offset), sent, back)
+    seen = reading((began + offset, ended + offset), sent, back)
     assert abs(seen.offset - offset) <= seen.error
     assert seen.error == pytest.approx((0.2 + 0.05) / 2)
+
+
+@pytest.mark.parametrize(
+    ("errors", "kept", "taken"),
+    [
+        ([NARROW], 0, 1),
+        ([0.2, NARROW, 0.001], 1, 2),
+        ([0.2, 0.1, 0.3], 1, 3),
+        ([0.1, 0.1], 0, 2),
+        ([1.0 - i / 100 for i in range(MOST_SAMPLES + 1)], MOST_SAMPLES - 1, MOST_SAMPLES),
+        ([0.1] + [0.2] * MOST_SAMPLES, 0, MOST_SAMPLES),
+    ],
+)
+def test_the_narrowest_sample_of_a_clock_is_kept_and_none_taken_in_vain(
+    errors: list[float], kept: int, taken: int
+) -> None:
+    left = iter([Clock(float(number), error) for number, error in enumerate(errors)])
+    assert narrowest(left) == Clock(float(kept), errors[kept])
+    assert len(errors) - len(list(left)) == taken
 
 
 def test_the_readers_agree_on_the_lowest_revision() -> None:

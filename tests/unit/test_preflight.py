@@ -9,9 +9,9 @@ import pytest
 from rich.console import Console
 
 from cpkit.errors import Exit, UsageError
+from cpkit.facts.clock import Clock
 from cpkit.facts.preflight_question import questions
 from cpkit.facts.preflight_snapshot import (
-    Clock,
     Dial,
     Disk,
     Facts,
