@@ -8,6 +8,7 @@ a member does not shrink the cluster, so the majority is always taken of all vot
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven")
 
@@ -36,17 +37,17 @@ class Membership:
     members: tuple[Member, ...]
     leader: str = ""
 
-    @property
+    @cached_property
     def voters(self) -> tuple[Member, ...]:
         """The members with a vote."""
         return tuple(member for member in self.members if member.state is not State.LEARNER)
 
-    @property
+    @cached_property
     def healthy(self) -> tuple[Member, ...]:
         """The voters that can serve."""
         return tuple(member for member in self.members if member.state is State.HEALTHY)
 
-    @property
+    @cached_property
     def quorum(self) -> int:
         """How many healthy voters etcd needs to take a write."""
         return len(self.voters) // 2 + 1

@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
 from itertools import combinations, product
 
 import pytest
@@ -37,8 +38,10 @@ def marks(names: tuple[Name, ...]) -> dict[Name, str]:
     return {name: f"{name}-new" for name in names}
 
 
-def holding(facts: NodeFacts, stage: int, names: tuple[Name, ...], *, aside: bool = True) -> NodeFacts:
+@cache
+def holding(node: str, stage: int, names: tuple[Name, ...], *, aside: bool = True) -> NodeFacts:
     """A node whose files are those at the end of a stage, and whose services were started after."""
+    facts = BASE.nodes[node]
     assert facts.host is not None
 
     def bundle(name: Name) -> list[str]:
@@ -65,7 +68,7 @@ def holding(facts: NodeFacts, stage: int, names: tuple[Name, ...], *, aside: boo
 
 
 def snapshot(stages: Mapping[str, int], names: tuple[Name, ...], *, aside: bool = True) -> Snapshot:
-    nodes = {name: holding(BASE.nodes[name], stage, names, aside=aside) for name, stage in stages.items()}
+    nodes = {name: holding(name, stage, names, aside=aside) for name, stage in stages.items()}
     return replace(BASE, nodes={**BASE.nodes, **nodes})
 
 

@@ -45,7 +45,9 @@ def laid_down(succession: Succession, stage: Stage, held: Mapping[str, str]) -> 
     return {**held, **{file.path: file.content for file in handed_files(NODE, authorities, held, handed)}}
 
 
+@pytest.fixture(scope="module")
 def before(old: Authorities) -> dict[str, str]:
+    """The files of a node ahead of the first stage."""
     return {file.path: file.content for file in node_files(NODE, old, {})}
 
 
@@ -54,9 +56,11 @@ def bundle(files: Mapping[str, str], path: str) -> list[x509.Certificate]:
 
 
 @pytest.mark.parametrize("names", CHOICES, ids=", ".join)
-def test_each_stage_holds_what_it_promises_and_touches_nothing_else(old: Authorities, names: tuple[Name, ...]) -> None:
+def test_each_stage_holds_what_it_promises_and_touches_nothing_else(
+    old: Authorities, before: dict[str, str], names: tuple[Name, ...]
+) -> None:
     succession = made(old, names)
-    files = {"": before(old)}
+    files = {"": before}
     for earlier, stage in zip(("", *STAGES), STAGES, strict=False):
         files[stage] = laid_down(succession, stage, files[earlier])
         changed = {path for path in files[stage] if files[stage][path] != files[earlier].get(path)}
@@ -83,9 +87,9 @@ def test_each_stage_holds_what_it_promises_and_touches_nothing_else(old: Authori
 
 @pytest.mark.parametrize("names", CHOICES, ids=", ".join)
 def test_leaves_are_issued_anew_with_new_keys_in_the_second_stage_alone(
-    old: Authorities, names: tuple[Name, ...]
+    old: Authorities, before: dict[str, str], names: tuple[Name, ...]
 ) -> None:
-    succession, held = made(old, names), before(old)
+    succession, held = made(old, names), before
     trusting = laid_down(succession, "trust", held)
     issued = laid_down(succession, "issue", trusting)
     final = laid_down(succession, "distrust", issued)
@@ -109,10 +113,10 @@ def identifier(certificate: x509.Certificate) -> bytes:
 @pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize("names", CHOICES, ids=", ".join)
 def test_any_node_at_any_stage_gives_the_whole_rotation_back(
-    old: Authorities, names: tuple[Name, ...], stage: Stage
+    old: Authorities, before: dict[str, str], names: tuple[Name, ...], stage: Stage
 ) -> None:
     succession = made(old, names)
-    again = taken_up({**before(old), **succession.files(stage)}, names)
+    again = taken_up({**before, **succession.files(stage)}, names)
     assert {each: again.files(each) for each in STAGES} == {each: succession.files(each) for each in STAGES}
     assert again.fingerprints == succession.fingerprints
     assert all(fingerprint(old, name) != mark for name, mark in again.fingerprints.items())
