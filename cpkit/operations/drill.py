@@ -12,7 +12,7 @@ from cpkit.backup.parts import node_path, part_name
 from cpkit.backup.sandbox import Api, Member, complaint
 from cpkit.journal import owner
 from cpkit.operations.listener import Listener
-from cpkit.operations.restore_plan import COMPARED
+from cpkit.operations.restore_objections import COMPARED
 from cpkit.operations.sandbox import Asked, Restored, encryption_of, restored, served
 from cpkit.pki.authorities import Authorities
 

@@ -12,7 +12,7 @@ from cpkit.inventory import Cluster
 from cpkit.operations import node_plan, preflight
 from cpkit.operations.authorities import new_ones
 from cpkit.operations.listener import Listener
-from cpkit.operations.restore_plan import under_way
+from cpkit.operations.restore_under_way import under_way
 from cpkit.pki.succession import flags
 
 SHORT_LOOK, LONG_LOOK, PATIENCE = 5.0, 15.0, 60.0  # seconds; a machine with much to do is not dead

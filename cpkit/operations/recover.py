@@ -19,9 +19,9 @@ from cpkit.journal import open_run
 from cpkit.operations import backup, restore
 from cpkit.operations.listener import Confirm, Listener, WatchFactory, stepping
 from cpkit.operations.members import refuse_locked
-from cpkit.operations.restore_plan import named, under_way
 from cpkit.operations.restore_run import Options as Restore
 from cpkit.operations.restore_run import Result
+from cpkit.operations.restore_under_way import named, under_way
 
 LOOKS, PAUSE = 3, 4.0  # an election that takes long is no loss
 PATIENCE = 15.0  # seconds for a look; a machine with much to do is no loss either

@@ -14,9 +14,11 @@ from cpkit.operations.listener import Confirm, Listener, WatchFactory, stepping
 from cpkit.operations.meter import Meter
 from cpkit.operations.restore_fresh import build, unbuilt
 from cpkit.operations.restore_moment import brought_to, wanted
+from cpkit.operations.restore_objections import COMPARED, objections, settings
 from cpkit.operations.restore_places import describe_places, misplaced, refuse_strangers
-from cpkit.operations.restore_plan import COMPARED, describe, objections, present, refuse_other, settings, under_way
+from cpkit.operations.restore_plan import describe
 from cpkit.operations.restore_run import BRING, Checked, Options, Restoring, Result, interruptible, result
+from cpkit.operations.restore_under_way import present, refuse_other, under_way
 
 FRESH = """
 

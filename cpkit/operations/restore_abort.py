@@ -7,9 +7,9 @@ from cpkit.inventory import Cluster
 from cpkit.journal import open_run, owner
 from cpkit.operations.listener import Confirm, Listener, stepping
 from cpkit.operations.plays import Plays
-from cpkit.operations.restore_plan import UnderWay, present, refuse_abort, under_way
 from cpkit.operations.restore_proof import Proof
 from cpkit.operations.restore_run import interruptible, limit, unlocked_at_a_failure
+from cpkit.operations.restore_under_way import UnderWay, present, refuse_abort, under_way
 
 BACK = "Go back to the old data"
 

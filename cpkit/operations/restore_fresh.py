@@ -12,7 +12,7 @@ from cpkit.journal import open_run, owner
 from cpkit.operations.bootstrap import Options, bootstrap
 from cpkit.operations.listener import Listener, WatchFactory, stepping
 from cpkit.operations.plays import Plays
-from cpkit.operations.restore_plan import COMPARED
+from cpkit.operations.restore_objections import COMPARED
 
 
 def unbuilt(grounds: Mapping[str, Ground]) -> bool:

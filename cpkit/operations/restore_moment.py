@@ -11,8 +11,8 @@ from cpkit.backup.replay import Replayed, replayed
 from cpkit.errors import Refused
 from cpkit.inventory import Cluster
 from cpkit.operations.listener import Listener
-from cpkit.operations.restore_plan import UnderWay, named
 from cpkit.operations.restore_run import Options
+from cpkit.operations.restore_under_way import UnderWay, named
 
 
 def wanted(store: Store, options: Options, found: UnderWay | None) -> tuple[Sidecar, Wish]:

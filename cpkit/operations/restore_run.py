@@ -20,8 +20,8 @@ from cpkit.operations.access import watching
 from cpkit.operations.listener import Listener, Watcher, WatchFactory, stepping
 from cpkit.operations.plays import Plays
 from cpkit.operations.restore_places import Places
-from cpkit.operations.restore_plan import UnderWay, present, restored_name
 from cpkit.operations.restore_proof import Proof
+from cpkit.operations.restore_under_way import UnderWay, present, restored_name
 
 BRING = "Bring etcd back on all nodes"
 

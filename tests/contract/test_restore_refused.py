@@ -20,7 +20,7 @@ from cpkit.errors import CpkitError, Exit
 from cpkit.etcd import MemberClient
 from cpkit.facts.ground import Ground, Room
 from cpkit.inventory import load
-from cpkit.operations.restore_plan import COMPARED
+from cpkit.operations.restore_objections import COMPARED
 from cpkit.operations.restore_run import Restoring
 from tests.contract.backups import take
 from tests.contract.etcd_members import etcd_binary, loopback, wait_for_quorum

@@ -15,17 +15,9 @@ from cpkit.errors import CpkitError, Refused, Unreachable, UsageError
 from cpkit.facts.ground import STAGES, Ground, Marker, Room
 from cpkit.inventory import Cluster, load
 from cpkit.operations.restore_fresh import unbuilt
-from cpkit.operations.restore_plan import (
-    COMPARED,
-    describe,
-    miscounted,
-    objections,
-    present,
-    refuse_abort,
-    refuse_other,
-    settings,
-    under_way,
-)
+from cpkit.operations.restore_objections import COMPARED, objections, settings
+from cpkit.operations.restore_plan import describe, miscounted
+from cpkit.operations.restore_under_way import present, refuse_abort, refuse_other, under_way
 from cpkit.pki.authorities import ENCRYPTION
 
 NAMES = ("cp1", "cp2", "cp3")

@@ -22,8 +22,8 @@ from cpkit.cli import backup, restore
 from cpkit.errors import Refused, UsageError
 from cpkit.operations import backups
 from cpkit.operations.restore_moment import wanted
-from cpkit.operations.restore_plan import UnderWay, named, restored_name
 from cpkit.operations.restore_run import Options
+from cpkit.operations.restore_under_way import UnderWay, named, restored_name
 
 BEGAN = datetime(2031, 5, 6, 7, 8, 9, tzinfo=UTC)
 MS = int(BEGAN.timestamp() * 1000)
