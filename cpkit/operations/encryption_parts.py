@@ -1,22 +1,22 @@
-"""The parts of a rotation of the encryption key: passes over the nodes, what is waited for between, and the objects."""
+"""The parts of a rotation of the encryption key: passes over the nodes, and what is waited for between."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from ssl import SSLContext
 
-from cpkit import ansible, etcd
+from cpkit import ansible
 from cpkit.backup import Sealing
 from cpkit.backup.handing import handed_files
 from cpkit.errors import CpkitError, Refused, Unreachable
-from cpkit.facts import member
 from cpkit.facts.collect import collect
-from cpkit.facts.encryption import Reading, counts, read, settled
+from cpkit.facts.encryption import Reading, read, settled
 from cpkit.facts.snapshot import Snapshot
 from cpkit.inventory import Cluster
 from cpkit.journal import open_run, owner
 from cpkit.operations.access import watching
+from cpkit.operations.encryption_objects import counted, rewrite, stale
 from cpkit.operations.interrupting import interruptible
 from cpkit.operations.listener import Listener, WatchFactory, stepping
 from cpkit.operations.plays import Plays
@@ -30,7 +30,6 @@ PLAYBOOK = "rotate_encryption.yml"
 RELOAD = 150.0  # seconds in which an API server takes its file up; it looks once a minute
 POLL = 2.0
 SLOW = 30.0  # seconds in which a node that did not answer is asked again
-TRIES = 3  # of rewriting, when the member that lists the objects is lost meanwhile
 NAMES = {"add": "Add the new key", "promote": "Write with the new key", "drop": "Drop the old key"}
 
 
@@ -108,32 +107,18 @@ class Work:
         """Rewrite what is under another key, and prove from the raw bytes that nothing is any longer."""
         held = self.held()
         resources = next(iter(held.values())).resources
-        stale = _stale(counted(self.cluster, resources), plan)
-        if stale and _dropping(held.values(), plan):
+        old = stale(counted(self.cluster, resources), plan)
+        if old and _dropping(held.values(), plan):
             hint = "Put the old key back second on every node by hand; nothing else was changed."
-            raise Refused(f"{stale} objects are under a key that not every node has", hint=hint)
-        rewriter = Rewriter(self.cluster.endpoint, self.context, self.listener, stale)
+            raise Refused(f"{old} objects are under a key that not every node has", hint=hint)
+        rewriter = Rewriter(self.cluster.endpoint, self.context, self.listener, old)
         with self._step("Rewrite every covered object"):
-            self._rewrite(rewriter, resources, plan.new.name)
+            rewrite(rewriter, self.cluster, resources, plan.new.name, self.listener.say)
             done.written, done.rate = rewriter.written, rewriter.rate
         with self._step("Prove it from etcd's raw bytes"):
             done.stored = counted(self.cluster, resources)
-            if left := _stale(done.stored, plan):
+            if left := stale(done.stored, plan):
                 raise CpkitError(f"{left} objects are still under another key", hint="Run the same command again.")
-
-    def _rewrite(self, rewriter: Rewriter, resources: tuple[str, ...], key: str) -> None:
-        """What is rewritten already costs nothing, so when the member that lists is lost, another one begins anew."""
-        for attempt in range(TRIES):
-            try:
-                with _any_member(self.cluster) as client:
-                    for resource in resources:
-                        rewriter.rewrite(client, resource, key)
-            except (Unreachable, etcd.EtcdUnavailable, etcd.EtcdTimeout) as error:
-                if attempt == TRIES - 1:
-                    raise
-                self.listener.say(f"{error}; going on with another member")
-            else:
-                return
 
     def _step(self, name: str) -> AbstractContextManager[None]:
         return stepping(self.plays[0].run, self.listener)(name)
@@ -203,30 +188,3 @@ def _ready(reading: Reading, plan: Rotation, stage: str) -> bool:
 def _dropping(held: Iterable[Configuration], plan: Rotation) -> bool:
     """Whether an earlier run had proven all and begun to drop the old key."""
     return any(plan.done("drop", each.names) for each in held)
-
-
-def _stale(stored: Mapping[str, Mapping[str, int]], plan: Rotation) -> int:
-    return sum(number for names in stored.values() for name, number in names.items() if name != plan.new.name)
-
-
-def counted(cluster: Cluster, resources: tuple[str, ...]) -> Mapping[str, Mapping[str, int]]:
-    """At one revision that a quorum agreed on."""
-    with _any_member(cluster) as client:
-        return counts(client, resources, client.probe())
-
-
-@contextmanager
-def _any_member(cluster: Cluster) -> Iterator[etcd.MemberClient]:
-    """The first member that serves linearizable reads."""
-    first: CpkitError | None = None
-    for node in cluster.control_plane:
-        with ExitStack() as stack:
-            try:
-                client = stack.enter_context(member.open_member(node, timeout=30.0))
-                client.probe(timeout=5.0)
-            except CpkitError as error:
-                first = first or error
-                continue
-            yield client
-            return
-    raise first or CpkitError("the cluster has no control-plane node")
