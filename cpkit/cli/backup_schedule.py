@@ -4,9 +4,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cpkit.cli.changing import DryRunOption, YesOption, cluster_of
-from cpkit.cli.options import AskBecomePassOption, InventoryOption, Output, OutputOption, examples
-from cpkit.cli.timer import Asked, DiffOption, Words, set_timer, show_status, tell
+from cpkit.cli.changing import cluster_of
+from cpkit.cli.options import InventoryOption, Output, examples
+from cpkit.cli.timer import Asked, Words, set_timer, show_status, tell
+from cpkit.cli.unfolding import unfolded
 
 if TYPE_CHECKING:
     from cpkit.facts.snapshot import Snapshot
@@ -19,15 +20,12 @@ EXAMPLES = examples(
 )
 
 
+@unfolded
 def schedule(
     inventory: InventoryOption,
     *,
     status: Annotated[bool, typer.Option("--status", help="Only show the schedule, and how it goes.")] = False,
-    yes: YesOption = False,
-    dry_run: DryRunOption = False,
-    diff: DiffOption = False,
-    ask_become_pass: AskBecomePassOption = False,
-    output: OutputOption = Output.TABLE,
+    asked: Asked,
 ) -> None:
     """Have the control-plane nodes take backups by themselves, as the inventory's backup_schedule_at says.
 
@@ -40,12 +38,13 @@ def schedule(
     from cpkit.facts.collect import collect
     from cpkit.operations.backup_schedule import backup_timer
 
-    cluster = cluster_of(inventory, ask_become_pass)
+    cluster = cluster_of(inventory, asked.ask_become_pass)
     if status:
-        raise typer.Exit(show_status(cluster, "backup.schedule", output, part=lambda host: host.backup, table=_table))
-    asked = Asked(output, yes, dry_run, diff, ask_become_pass)
+        raise typer.Exit(
+            show_status(cluster, "backup.schedule", asked.output, part=lambda host: host.backup, table=_table)
+        )
     done = set_timer(cluster, backup_timer(cluster), asked)
-    shown = done.calendar and not dry_run and output is not Output.JSON
+    shown = done.calendar and not asked.dry_run and asked.output is not Output.JSON
     tell(cluster.name, done, _words(inventory), asked, also=_table(collect(cluster)) if shown else "")
 
 

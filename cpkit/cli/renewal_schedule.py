@@ -4,9 +4,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cpkit.cli.changing import DryRunOption, YesOption, cluster_of
-from cpkit.cli.options import AskBecomePassOption, InventoryOption, Output, OutputOption, examples, new_app
-from cpkit.cli.timer import Asked, DiffOption, Words, set_timer, show_status, tell
+from cpkit.cli.changing import cluster_of
+from cpkit.cli.options import InventoryOption, examples, new_app
+from cpkit.cli.timer import Asked, Words, set_timer, show_status, tell
+from cpkit.cli.unfolding import unfolded
 
 if TYPE_CHECKING:
     from cpkit.facts.snapshot import Snapshot
@@ -23,16 +24,13 @@ app = new_app()
         note="When nodes look is renewal_at in the inventory, daily unless set. Examples:",
     )
 )
+@unfolded
 def schedule(
     inventory: InventoryOption,
     *,
     remove: Annotated[bool, typer.Option("--remove", help="Take the timers away, and all that is theirs.")] = False,
     status: Annotated[bool, typer.Option("--status", help="Only show when each node looked, and the end.")] = False,
-    yes: YesOption = False,
-    dry_run: DryRunOption = False,
-    diff: DiffOption = False,
-    ask_become_pass: AskBecomePassOption = False,
-    output: OutputOption = Output.TABLE,
+    asked: Asked,
 ) -> None:
     """Have the control-plane nodes renew their leaves by themselves, each by a timer of its own.
 
@@ -43,10 +41,11 @@ def schedule(
     """
     from cpkit.operations.renewal_schedule import renewal_timer
 
-    cluster = cluster_of(inventory, ask_become_pass)
+    cluster = cluster_of(inventory, asked.ask_become_pass)
     if status:
-        raise typer.Exit(show_status(cluster, "certs.renewal", output, part=lambda host: host.renewal, table=_table))
-    asked = Asked(output, yes, dry_run, diff, ask_become_pass)
+        raise typer.Exit(
+            show_status(cluster, "certs.renewal", asked.output, part=lambda host: host.renewal, table=_table)
+        )
     tell(cluster.name, set_timer(cluster, renewal_timer(cluster, remove=remove), asked), _words(inventory), asked)
 
 

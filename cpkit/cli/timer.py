@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cpkit.cli.changing import confirming, result, view_of
-from cpkit.cli.options import Output
+from cpkit.cli.changing import DryRunOption, YesOption, confirming, result, view_of
+from cpkit.cli.options import AskBecomePassOption, Output, OutputOption
 
 if TYPE_CHECKING:
     from cpkit.facts.host import Host
@@ -16,18 +16,16 @@ if TYPE_CHECKING:
     from cpkit.inventory import Cluster
     from cpkit.operations.timer import Result, Timer
 
-DiffOption = Annotated[bool, typer.Option("--diff", help="Show how files would change.")]
-
 
 @dataclass(frozen=True)
 class Asked:
-    """What the user asked for."""
+    """What whoever sets timers may ask for."""
 
-    output: Output
-    yes: bool
-    dry_run: bool
-    diff: bool
-    ask_become_pass: bool
+    yes: YesOption = False
+    dry_run: DryRunOption = False
+    diff: Annotated[bool, typer.Option("--diff", help="Show how files would change.")] = False
+    ask_become_pass: AskBecomePassOption = False
+    output: OutputOption = Output.TABLE
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,16 @@
 """`cpkit upgrade`: bring a running cluster to another version and back, one gated node at a time."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from cpkit.cli.changing import DryRunOption, YesOption, cluster_of
+from cpkit.cli.changing import cluster_of
 from cpkit.cli.options import AskBecomePassOption, InventoryOption, Output, OutputOption, examples, names, new_app
-from cpkit.cli.upgrade_view import pausing, planned, run
+from cpkit.cli.unfolding import unfolded
+from cpkit.cli.upgrade_options import BackToOption, Change, EtcdOption, OnlyOption, SafeOption, ToOption
+from cpkit.cli.upgrade_view import planned
 from cpkit.errors import Exit
 
 app = new_app(
@@ -18,38 +19,6 @@ app = new_app(
 Kubernetes one minor after the other, etcd with it; a node that does not come back returns to the version before. With
 `--rollback-safe` the new version behaves like the old one until `finalize`, and `rollback` takes all of it back."""
 )
-ToOption = Annotated[
-    str,
-    typer.Option(
-        "--to", metavar="VERSION", help="A version, as 1.37.2, or a minor.", show_default="what the inventory asks for"
-    ),
-]
-BackToOption = Annotated[
-    str,
-    typer.Option("--to", metavar="VERSION", help="The version to go back to.", show_default="what ran before"),
-]
-EtcdOption = Annotated[
-    str, typer.Option("--etcd", metavar="VERSION", help="An etcd of your choice.", show_default="what goes with it")
-]
-OnlyOption = Annotated[
-    list[str] | None, typer.Option("--only", metavar="NODE[,NODE]", help="Upgrade these nodes, and leave the others.")
-]
-SafeOption = Annotated[
-    bool, typer.Option("--rollback-safe", help="Behave like the minor before until finalized; etcd stays as it is.")
-]
-PauseOption = Annotated[
-    str,
-    typer.Option(
-        "--pause-between", metavar="ask|SECONDS", help="Between two nodes ask, or wait.", show_default="go on at once"
-    ),
-]
-MaxFailedOption = Annotated[
-    int | None,
-    typer.Option("--max-failed", metavar="N", min=0, help="Touch no further node once more requests have failed."),
-]
-NoBackupOption = Annotated[
-    bool, typer.Option("--no-backup", help="Take no backup first; without backup_store there is no other way.")
-]
 
 
 @app.command(
@@ -104,6 +73,7 @@ def plan(
         "cpkit upgrade rolling -i prod --plan upgrade.json --pause-between 60 --max-failed 0",
     )
 )
+@unfolded
 def rolling(
     inventory: InventoryOption,
     *,
@@ -115,13 +85,7 @@ def rolling(
         Path | None,
         typer.Option("--plan", metavar="FILE", help="Do what a saved plan says, if it still fits.", show_default=False),
     ] = None,
-    pause_between: PauseOption = "",
-    max_failed: MaxFailedOption = None,
-    no_backup: NoBackupOption = False,
-    yes: YesOption = False,
-    dry_run: DryRunOption = False,
-    ask_become_pass: AskBecomePassOption = False,
-    output: OutputOption = Output.TABLE,
+    change: Change,
 ) -> None:
     """Upgrade the control plane, one node at a time: etcd, then every API server, then the controllers.
 
@@ -134,32 +98,20 @@ def rolling(
     """
     from cpkit.operations.upgrade import Options
 
-    options = Options(to, etcd, names(only), no_backup, dry_run=dry_run, rollback_safe=rollback_safe)
-    options = replace(planned(options, saved), pausing=pausing(pause_between, max_failed))
-    run(inventory, options, output, ask=ask_become_pass, yes=yes)
+    options = Options(to, etcd, names(only), rollback_safe=rollback_safe)
+    change.carry_out(inventory, planned(options, saved))
 
 
 @app.command(epilog=examples("cpkit upgrade finalize -i prod --dry-run", "cpkit upgrade finalize -i prod --yes"))
-def finalize(
-    inventory: InventoryOption,
-    *,
-    pause_between: PauseOption = "",
-    max_failed: MaxFailedOption = None,
-    no_backup: NoBackupOption = False,
-    yes: YesOption = False,
-    dry_run: DryRunOption = False,
-    ask_become_pass: AskBecomePassOption = False,
-    output: OutputOption = Output.TABLE,
-) -> None:
+@unfolded
+def finalize(inventory: InventoryOption, *, change: Change) -> None:
     """End an upgrade that was made with --rollback-safe: the new version behaves like itself.
 
     One gated node at a time, every API server before the controllers. After this there is no way back but a backup.
     """
     from cpkit.operations.upgrade import Options
 
-    options = Options(no_backup=no_backup, dry_run=dry_run, aim="finalize")
-    options = replace(options, pausing=pausing(pause_between, max_failed))
-    run(inventory, options, output, ask=ask_become_pass, yes=yes)
+    change.carry_out(inventory, Options(aim="finalize"))
 
 
 @app.command(
@@ -169,18 +121,13 @@ def finalize(
         "cpkit upgrade rollback -i prod --to 1.36.3 --etcd 3.6.16",
     )
 )
+@unfolded
 def rollback(
     inventory: InventoryOption,
     *,
     to: BackToOption = "",
     etcd: EtcdOption = "",
-    pause_between: PauseOption = "",
-    max_failed: MaxFailedOption = None,
-    no_backup: NoBackupOption = False,
-    yes: YesOption = False,
-    dry_run: DryRunOption = False,
-    ask_become_pass: AskBecomePassOption = False,
-    output: OutputOption = Output.TABLE,
+    change: Change,
 ) -> None:
     """Take an upgrade back on all nodes, one gated node at a time, with everything that was written since.
 
@@ -190,6 +137,4 @@ def rollback(
     """
     from cpkit.operations.upgrade import Options
 
-    options = Options(to, etcd, no_backup=no_backup, dry_run=dry_run, aim="rollback")
-    options = replace(options, pausing=pausing(pause_between, max_failed))
-    run(inventory, options, output, ask=ask_become_pass, yes=yes)
+    change.carry_out(inventory, Options(to, etcd, aim="rollback"))
