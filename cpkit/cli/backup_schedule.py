@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cpkit.cli.changing import cluster_of
+from cpkit.cli.changing import cluster_and_password
 from cpkit.cli.options import InventoryOption, Output, examples
 from cpkit.cli.timer import Asked, Words, set_timer, show_status, tell
 from cpkit.cli.unfolding import unfolded
@@ -38,12 +38,12 @@ def schedule(
     from cpkit.facts.collect import collect
     from cpkit.operations.backup_schedule import backup_timer
 
-    cluster = cluster_of(inventory, asked.ask_become_pass)
+    cluster, password = cluster_and_password(inventory, asked.ask_become_pass)
     if status:
         raise typer.Exit(
             show_status(cluster, "backup.schedule", asked.output, part=lambda host: host.backup, table=_table)
         )
-    done = set_timer(cluster, backup_timer(cluster), asked)
+    done = set_timer(cluster, backup_timer(cluster), asked, password)
     shown = done.calendar and not asked.dry_run and asked.output is not Output.JSON
     tell(cluster.name, done, _words(inventory), asked, also=_table(collect(cluster)) if shown else "")
 

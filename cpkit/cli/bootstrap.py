@@ -6,16 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cpkit.cli.changing import confirming
-from cpkit.cli.options import (
-    AskBecomePassOption,
-    InventoryOption,
-    asked_sudo_password,
-    examples,
-    names,
-    new_app,
-    with_sudo_password,
-)
+from cpkit.cli.changing import cluster_and_password, confirming
+from cpkit.cli.options import AskBecomePassOption, InventoryOption, examples, names, new_app
 
 if TYPE_CHECKING:
     from cpkit.operations.bootstrap import Options, Result
@@ -63,14 +55,12 @@ def bootstrap(
     is, and health has the last word. A run that was cut off, at whatever moment, is taken up by the same command.
     A second run changes nothing. A cluster that exists is never initialised again.
     """
-    from cpkit.inventory import load
     from cpkit.operations.bootstrap import Options
     from cpkit.operations.bootstrap import bootstrap as operation
     from cpkit.watch import Watch
 
-    password = asked_sudo_password(ask_become_pass)
+    cluster, password = cluster_and_password(inventory, ask_become_pass)
     options = Options(names(ignore), dry_run, diff, kubeconfig, merge, password)
-    cluster = with_sudo_password(load(inventory), password)
     view = _view(output)
     try:
         result = operation(cluster, options, view, confirm=confirming(view, yes=yes), watch=Watch)

@@ -23,9 +23,15 @@ DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show what would b
 
 def cluster_of(inventory: str, ask: bool) -> "Cluster":
     """The cluster an inventory describes, with the sudo password if one is asked for."""
+    return cluster_and_password(inventory, ask)[0]
+
+
+def cluster_and_password(inventory: str, ask: bool) -> "tuple[Cluster, str]":
+    """The same, and the password that was typed, for Ansible; empty when none is asked for."""
     from cpkit.inventory import load
 
-    return with_sudo_password(load(inventory), asked_sudo_password(ask))
+    cluster, password = load(inventory), asked_sudo_password(ask)
+    return with_sudo_password(cluster, password), password
 
 
 def view_of(output: Output) -> "TextView | JsonView":

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cpkit.cli.backup_options import IntoOption, RecipientOption
-from cpkit.cli.changing import DryRunOption, YesOption, cluster_of, confirming, result, view_of
+from cpkit.cli.changing import DryRunOption, YesOption, cluster_and_password, cluster_of, confirming, result, view_of
 from cpkit.cli.options import AskBecomePassOption, InventoryOption, Output, OutputOption, examples, new_app
 from cpkit.errors import Exit
 
@@ -69,8 +69,7 @@ def rotate(
     from cpkit.operations.encryption import rotate as operation
     from cpkit.watch import Watch
 
-    cluster = cluster_of(inventory, ask_become_pass)
-    password = cluster.control_plane[0].ssh.become_password if ask_become_pass else ""
+    cluster, password = cluster_and_password(inventory, ask_become_pass)
     wanted = not no_backup and not dry_run and bool(to or cluster.spec.backup_store)
     key = (
         sealing(

@@ -6,17 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cpkit.cli.backup_options import IdentityOption, PassphraseFileOption, location
-from cpkit.cli.changing import ConfirmOption, DryRunOption, cluster_of, confirming_by_name, result, view_of
-from cpkit.cli.options import (
-    AskBecomePassOption,
-    InventoryOption,
-    Output,
-    OutputOption,
-    asked_sudo_password,
-    examples,
-    new_app,
-    with_sudo_password,
-)
+from cpkit.cli.changing import ConfirmOption, DryRunOption, cluster_and_password, confirming_by_name, result, view_of
+from cpkit.cli.options import AskBecomePassOption, InventoryOption, Output, OutputOption, examples, new_app
 from cpkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -63,8 +54,7 @@ def recover(
     from cpkit.operations.recover import recover as operation
     from cpkit.watch import Watch
 
-    password = asked_sudo_password(ask_become_pass)
-    cluster = with_sudo_password(cluster_of(inventory, False), password)
+    cluster, password = cluster_and_password(inventory, ask_become_pass)
     opening, sealing = _keys(identity, passphrase_file, cluster.spec.backup_recipients)
     options = Options(location(store, cluster.spec), sealing, opening, rebuild, dry_run, password)
     view = view_of(output)

@@ -1,20 +1,12 @@
 """`cpkit node`: add, remove and replace control-plane nodes of a running cluster."""
 
+import dataclasses
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cpkit.cli.changing import DryRunOption, YesOption, cluster_of, confirming, result
-from cpkit.cli.options import (
-    AskBecomePassOption,
-    InventoryOption,
-    Output,
-    OutputOption,
-    asked_sudo_password,
-    examples,
-    names,
-    new_app,
-)
+from cpkit.cli.changing import DryRunOption, YesOption, cluster_and_password, confirming, result
+from cpkit.cli.options import AskBecomePassOption, InventoryOption, Output, OutputOption, examples, names, new_app
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,15 +53,13 @@ def add(
     from cpkit.operations.node_add import add as operation
     from cpkit.operations.node_run import Options
 
-    password = asked_sudo_password(ask_become_pass)
     options = Options(
         tuple(nodes),
         allow_degraded=allow_degraded,
         ignore=names(ignore),
         dry_run=dry_run,
-        become_password=password,
     )
-    _carry_out(operation, inventory, options, output, yes=yes)
+    _carry_out(operation, inventory, options, output, ask=ask_become_pass, yes=yes)
 
 
 @app.command(epilog=examples("cpkit node remove -i prod cp5 cp4", "cpkit node remove -i prod cp3 --dry-run"))
@@ -91,11 +81,8 @@ def remove(
     from cpkit.operations.node_remove import remove as operation
     from cpkit.operations.node_run import Options
 
-    password = asked_sudo_password(ask_become_pass)
-    options = Options(
-        tuple(dict.fromkeys(nodes)), allow_degraded=allow_degraded, dry_run=dry_run, become_password=password
-    )
-    _carry_out(operation, inventory, options, output, yes=yes)
+    options = Options(tuple(dict.fromkeys(nodes)), allow_degraded=allow_degraded, dry_run=dry_run)
+    _carry_out(operation, inventory, options, output, ask=ask_become_pass, yes=yes)
 
 
 @app.command(
@@ -130,7 +117,6 @@ def replace(
     from cpkit.operations.node_replace import replace as operation
     from cpkit.operations.node_run import Options
 
-    password = asked_sudo_password(ask_become_pass)
     options = Options(
         (node,),
         address,
@@ -138,18 +124,18 @@ def replace(
         allow_degraded=allow_degraded,
         ignore=names(ignore),
         dry_run=dry_run,
-        become_password=password,
     )
-    _carry_out(operation, inventory, options, output, yes=yes)
+    _carry_out(operation, inventory, options, output, ask=ask_become_pass, yes=yes)
 
 
 def _carry_out(
-    operation: "Callable[..., Result]", inventory: str, options: "Options", output: Output, *, yes: bool
+    operation: "Callable[..., Result]", inventory: str, options: "Options", output: Output, *, ask: bool, yes: bool
 ) -> None:
     from cpkit.operations.node_run import Ask
     from cpkit.watch import Watch
 
-    cluster = cluster_of(inventory, False).with_sudo_password(options.become_password)
+    cluster, password = cluster_and_password(inventory, ask)
+    options = dataclasses.replace(options, become_password=password)
     view = _view(output)
     try:
         done = operation(cluster, options, Ask(view, confirming(view, yes=yes), Watch))

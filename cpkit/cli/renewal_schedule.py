@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cpkit.cli.changing import cluster_of
+from cpkit.cli.changing import cluster_and_password
 from cpkit.cli.options import InventoryOption, examples, new_app
 from cpkit.cli.timer import Asked, Words, set_timer, show_status, tell
 from cpkit.cli.unfolding import unfolded
@@ -41,12 +41,13 @@ def schedule(
     """
     from cpkit.operations.renewal_schedule import renewal_timer
 
-    cluster = cluster_of(inventory, asked.ask_become_pass)
+    cluster, password = cluster_and_password(inventory, asked.ask_become_pass)
     if status:
         raise typer.Exit(
             show_status(cluster, "certs.renewal", asked.output, part=lambda host: host.renewal, table=_table)
         )
-    tell(cluster.name, set_timer(cluster, renewal_timer(cluster, remove=remove), asked), _words(inventory), asked)
+    done = set_timer(cluster, renewal_timer(cluster, remove=remove), asked, password)
+    tell(cluster.name, done, _words(inventory), asked)
 
 
 def _words(inventory: str) -> Words:

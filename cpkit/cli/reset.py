@@ -4,17 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cpkit.cli.changing import ConfirmOption, DryRunOption, cluster_of, confirming_by_name, result, view_of
-from cpkit.cli.options import (
-    AskBecomePassOption,
-    InventoryOption,
-    Output,
-    OutputOption,
-    asked_sudo_password,
-    examples,
-    names,
-    new_app,
-)
+from cpkit.cli.changing import ConfirmOption, DryRunOption, cluster_and_password, confirming_by_name, result, view_of
+from cpkit.cli.options import AskBecomePassOption, InventoryOption, Output, OutputOption, examples, names, new_app
 
 if TYPE_CHECKING:
     from cpkit.backup import Sealing
@@ -52,8 +43,7 @@ def reset(
     from cpkit.operations.reset import Options
     from cpkit.operations.reset import reset as operation
 
-    password = asked_sudo_password(ask_become_pass)
-    cluster = cluster_of(inventory, False).with_sudo_password(password)
+    cluster, password = cluster_and_password(inventory, ask_become_pass)
     wanted = not no_backup and not dry_run and bool(cluster.spec.backup_store)
     options = Options(no_backup, names(lost), _sealing(cluster) if wanted else None, dry_run, password)
     view = view_of(output)

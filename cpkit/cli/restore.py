@@ -6,17 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cpkit.cli.backup_options import IdentityOption, OutOfOption, PassphraseFileOption, location, opening
-from cpkit.cli.changing import ConfirmOption, DryRunOption, cluster_of, confirming_by_name, result, view_of
-from cpkit.cli.options import (
-    AskBecomePassOption,
-    InventoryOption,
-    Output,
-    OutputOption,
-    asked_sudo_password,
-    examples,
-    new_app,
-    with_sudo_password,
-)
+from cpkit.cli.changing import ConfirmOption, DryRunOption, cluster_and_password, confirming_by_name, result, view_of
+from cpkit.cli.options import AskBecomePassOption, InventoryOption, Output, OutputOption, examples, new_app
 from cpkit.errors import CpkitError, UsageError
 
 if TYPE_CHECKING:
@@ -104,8 +95,7 @@ def etcd(
     if to_revision and to_time:
         raise UsageError("--to-revision and --to-time exclude one another")
     wish = Wish(to_revision or 0, parse_time(to_time) if to_time else None)
-    password = asked_sudo_password(ask_become_pass)
-    cluster = with_sudo_password(cluster_of(inventory, False), password)
+    cluster, password = cluster_and_password(inventory, ask_become_pass)
     view = view_of(output)
     asking = confirming_by_name(view, cluster.name, confirm)
     gone = frozenset(lost or ())

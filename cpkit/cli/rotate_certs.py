@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from cpkit.cli.changing import DryRunOption, YesOption, cluster_of, confirming, result, view_of
+from cpkit.cli.changing import DryRunOption, YesOption, cluster_and_password, confirming, result, view_of
 from cpkit.cli.options import AskBecomePassOption, InventoryOption, Output, OutputOption, examples, names, new_app
 from cpkit.errors import UsageError
 
@@ -113,8 +113,7 @@ def rotate_certs(
         raise UsageError("--ca and --service-account renew all that their CAs issued, and take no choice of leaves")
     if pause_before_distrust and not authorities:
         raise UsageError("--pause-before-distrust is for --ca and --service-account")
-    cluster = cluster_of(inventory, ask_become_pass)
-    password = cluster.control_plane[0].ssh.become_password if ask_become_pass else ""
+    cluster, password = cluster_and_password(inventory, ask_become_pass)
     if recover_expired and (everything or only or days is not None):
         raise UsageError("--recover-expired renews what has ended or does not fit, and takes no other choice")
     if authorities:

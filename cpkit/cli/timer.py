@@ -41,12 +41,11 @@ class Words:
     hint: str = ""  # how to have one
 
 
-def set_timer(cluster: "Cluster", timer: "Timer", asked: Asked) -> "Result":
+def set_timer(cluster: "Cluster", timer: "Timer", asked: Asked, password: str) -> "Result":
     """Set the timers or take them away, shown as asked for."""
     from cpkit.operations.timer import Options
     from cpkit.operations.timer import set_timer as operation
 
-    password = cluster.control_plane[0].ssh.become_password if asked.ask_become_pass else ""
     view = view_of(asked.output)
     options = Options(asked.dry_run, asked.diff, password)
     try:

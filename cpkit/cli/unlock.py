@@ -6,14 +6,8 @@ from typing import Annotated
 
 import typer
 
-from cpkit.cli.options import (
-    AskBecomePassOption,
-    InventoryOption,
-    asked_sudo_password,
-    examples,
-    new_app,
-    with_sudo_password,
-)
+from cpkit.cli.changing import cluster_and_password
+from cpkit.cli.options import AskBecomePassOption, InventoryOption, examples, new_app
 from cpkit.errors import UsageError
 
 app = new_app()
@@ -31,11 +25,9 @@ def unlock(
     A lock is given back when its run ends, and the one who took it may always go on. It stays behind when a run
     died and somebody else has to go on. Make sure that the run is dead: two runs at once can break a cluster.
     """
-    from cpkit.inventory import load
     from cpkit.operations import unlock as operation
 
-    password = asked_sudo_password(ask_become_pass)
-    cluster = with_sudo_password(load(inventory), password)
+    cluster, password = cluster_and_password(inventory, ask_become_pass)
     held = operation.holders(cluster)
     if not held:
         typer.echo(f"Nobody holds the lock of {cluster.name}.")

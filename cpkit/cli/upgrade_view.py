@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cpkit.cli.changing import cluster_of, confirming, result
+from cpkit.cli.changing import cluster_and_password, confirming, result
 from cpkit.cli.options import Output
 from cpkit.errors import UsageError
 
@@ -22,8 +22,7 @@ def run(inventory: str, options: "Options", output: Output, *, ask: bool, yes: b
     from cpkit.operations.upgrade import upgrade
     from cpkit.watch import Watch
 
-    cluster = cluster_of(inventory, ask)
-    password = cluster.control_plane[0].ssh.become_password if ask else ""
+    cluster, password = cluster_and_password(inventory, ask)
     wanted = not options.no_backup and not options.dry_run and bool(cluster.spec.backup_store)
     options = replace(options, sealing=_sealing(cluster) if wanted else None, become_password=password)
     view = _view(output)
