@@ -14,12 +14,9 @@ from cpkit.cli.backup_options import (
     KeepMonthlyOption,
     KeepWeeklyOption,
     MemberOption,
-    NoEncryptOption,
     OutOfOption,
     PassphraseFileOption,
-    PassphraseOption,
-    RecipientOption,
-    RecipientsFileOption,
+    Seal,
     location,
     opening,
     policy,
@@ -29,7 +26,9 @@ from cpkit.cli.backup_options import (
 from cpkit.cli.backup_sandbox import DrillOption, ScratchOption
 from cpkit.cli.backup_schedule import EXAMPLES as SCHEDULE_EXAMPLES
 from cpkit.cli.backup_schedule import schedule
+from cpkit.cli.changing import cluster_of
 from cpkit.cli.options import AskBecomePassOption, InventoryOption, Output, OutputOption, examples, new_app
+from cpkit.cli.unfolding import unfolded
 from cpkit.errors import Exit, UsageError
 
 app = new_app("Take, schedule, list, verify and prune backups of a cluster, and follow it between them.")
@@ -44,15 +43,12 @@ NameArgument = Annotated[str, typer.Argument(help="The backup's name, or latest.
         "cpkit backup etcd -i prod --store 's3://backups/prod?endpoint=https://s3.example.org'",
     ),
 )
+@unfolded
 def take(
     inventory: InventoryOption,
     *,
     to: IntoOption = "",
-    recipient: RecipientOption = None,
-    recipients_file: RecipientsFileOption = None,
-    passphrase: PassphraseOption = False,
-    passphrase_file: PassphraseFileOption = None,
-    no_encrypt: NoEncryptOption = False,
+    seal: Seal,
     include_keys_in_clear: Annotated[
         bool, typer.Option("--include-keys-in-clear", help="With --no-encrypt: put the private keys in all the same.")
     ] = False,
@@ -67,24 +63,14 @@ def take(
     """
     from cpkit.artifacts import Silent
     from cpkit.cli.backup_view import taken
-    from cpkit.cli.options import asked_sudo_password, with_sudo_password
-    from cpkit.inventory import load
     from cpkit.operations.backup import Options, backup
     from cpkit.ui.run import TextView
 
-    cluster = load(inventory)
-    if include_keys_in_clear and not no_encrypt:
+    if include_keys_in_clear and not seal.no_encrypt:
         raise UsageError("--include-keys-in-clear goes with --no-encrypt only")
-    key = sealing(
-        cluster.spec.backup_recipients,
-        recipients=recipient or [],
-        file=recipients_file,
-        passphrase=passphrase,
-        passphrase_file=passphrase_file,
-        no_encrypt=no_encrypt,
-    )
+    cluster = cluster_of(inventory, ask_become_pass)
+    key = sealing(cluster.spec.backup_recipients, seal)
     options = Options(location(to, cluster.spec), key, member, include_keys_in_clear)
-    cluster = with_sudo_password(cluster, asked_sudo_password(ask_become_pass))
     view = TextView(Silent())
     try:
         result = backup(cluster, options, view)

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,15 +25,8 @@ OutOfOption = Annotated[
 RecipientOption = Annotated[
     list[str] | None, typer.Option("--recipient", "-r", metavar="age1…", help="Seal for this public key; repeatable.")
 ]
-RecipientsFileOption = Annotated[
-    Path | None, typer.Option("--recipients-file", "-R", help="Seal for the public keys in a file, one a line.")
-]
-PassphraseOption = Annotated[bool, typer.Option("--passphrase", "-p", help="Ask for a passphrase to seal with.")]
 PassphraseFileOption = Annotated[
     Path | None, typer.Option("--passphrase-file", help="The passphrase is the first line of this file.")
-]
-NoEncryptOption = Annotated[
-    bool, typer.Option("--no-encrypt", help="Leave it in the clear, without the private keys of the cluster.")
 ]
 IdentityOption = Annotated[
     Path | None, typer.Option("--identity", "-I", metavar="FILE", help="The private key that opens backups.")
@@ -45,6 +39,21 @@ KeepMonthlyOption = Annotated[
     int | None, typer.Option("--keep-monthly", min=0, help="Keep the newest of so many months.")
 ]
 PASSPHRASE_LENGTH = 8
+
+
+@dataclass(frozen=True)
+class Seal:
+    """What a backup is to be sealed with, as asked for; the inventory's recipients if nothing is."""
+
+    recipient: RecipientOption = None
+    recipients_file: Annotated[
+        Path | None, typer.Option("--recipients-file", "-R", help="Seal for the public keys in a file, one a line.")
+    ] = None
+    passphrase: Annotated[bool, typer.Option("--passphrase", "-p", help="Ask for a passphrase to seal with.")] = False
+    passphrase_file: PassphraseFileOption = None
+    no_encrypt: Annotated[
+        bool, typer.Option("--no-encrypt", help="Leave it in the clear, without the private keys of the cluster.")
+    ] = False
 
 
 def location(to: str, spec: "ClusterSpec | None") -> str:
@@ -64,28 +73,22 @@ def spec_of(inventory: str) -> "ClusterSpec | None":
     return load(inventory).spec
 
 
-def sealing(
-    configured: Sequence[str],
-    *,
-    recipients: Sequence[str],
-    file: Path | None,
-    passphrase: bool,
-    passphrase_file: Path | None,
-    no_encrypt: bool,
-) -> "Sealing":
+def sealing(configured: Sequence[str], asked: Seal) -> "Sealing":
     """What a backup is sealed with; options take the place of the inventory's recipients."""
     from cpkit.backup import keys
 
-    public = bool(recipients or file)
-    if sum((public, passphrase or passphrase_file is not None, no_encrypt)) > 1:
+    file = asked.recipients_file
+    public = bool(asked.recipient or file)
+    if sum((public, asked.passphrase or asked.passphrase_file is not None, asked.no_encrypt)) > 1:
         raise UsageError("recipients, a passphrase and --no-encrypt exclude one another")
-    if no_encrypt:
+    if asked.no_encrypt:
         return None
-    if passphrase_file:
-        return keys.read_passphrase(passphrase_file)
-    if passphrase:
+    if asked.passphrase_file:
+        return keys.read_passphrase(asked.passphrase_file)
+    if asked.passphrase:
         return keys.Passphrase(_prompt(confirm=True))
-    named = [*recipients, *(keys.read_recipients(file) if file else [])] if public else list(configured)
+    given = [*(asked.recipient or []), *(keys.read_recipients(file) if file else [])]
+    named = given if public else list(configured)
     if not named:
         raise UsageError(
             "a backup holds every secret of the cluster, and nothing says whom to seal it for",

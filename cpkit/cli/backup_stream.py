@@ -11,16 +11,13 @@ import typer
 
 from cpkit.cli.backup_options import (
     IntoOption,
-    NoEncryptOption,
-    PassphraseFileOption,
-    PassphraseOption,
-    RecipientOption,
-    RecipientsFileOption,
+    Seal,
     location,
     sealing,
 )
 from cpkit.cli.changing import cluster_of, result, view_of
 from cpkit.cli.options import AskBecomePassOption, InventoryOption, Output, OutputOption, examples, new_app
+from cpkit.cli.unfolding import unfolded
 from cpkit.errors import Exit
 
 if TYPE_CHECKING:
@@ -39,15 +36,12 @@ TOLD = 1.0  # seconds between two words on how far it has come
         "cpkit restore etcd -i prod --to-time 2031-05-06T07:08:09Z --identity ~/backup.key",
     ),
 )
+@unfolded
 def stream(
     inventory: InventoryOption,
     *,
     to: IntoOption = "",
-    recipient: RecipientOption = None,
-    recipients_file: RecipientsFileOption = None,
-    passphrase: PassphraseOption = False,
-    passphrase_file: PassphraseFileOption = None,
-    no_encrypt: NoEncryptOption = False,
+    seal: Seal,
     base_hours: Annotated[
         float, typer.Option("--base-hours", min=0.01, help="Take a new backup to go on from after so many hours.")
     ] = 24.0,
@@ -63,14 +57,7 @@ def stream(
     from cpkit.operations.stream import stream as follow
 
     cluster = cluster_of(inventory, ask_become_pass)
-    key = sealing(
-        cluster.spec.backup_recipients,
-        recipients=recipient or [],
-        file=recipients_file,
-        passphrase=passphrase,
-        passphrase_file=passphrase_file,
-        no_encrypt=no_encrypt,
-    )
+    key = sealing(cluster.spec.backup_recipients, seal)
     wanted = Wanted(location(to, cluster.spec), key, base_hours)
     view = view_of(output)
     telling = _Telling(view, output)

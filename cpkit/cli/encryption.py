@@ -64,25 +64,14 @@ def rotate(
 
     A run that was cut off is taken up by the same command, with the same new key.
     """
-    from cpkit.cli.backup_options import location, sealing
+    from cpkit.cli.backup_options import Seal, location, sealing
     from cpkit.operations.encryption import Options, describe
     from cpkit.operations.encryption import rotate as operation
     from cpkit.watch import Watch
 
     cluster, password = cluster_and_password(inventory, ask_become_pass)
     wanted = not no_backup and not dry_run and bool(to or cluster.spec.backup_store)
-    key = (
-        sealing(
-            cluster.spec.backup_recipients,
-            recipients=recipient or [],
-            file=None,
-            passphrase=False,
-            passphrase_file=None,
-            no_encrypt=False,
-        )
-        if wanted
-        else None
-    )
+    key = sealing(cluster.spec.backup_recipients, Seal(recipient)) if wanted else None
     options = Options(location(to, cluster.spec) if wanted else "", no_backup, key, dry_run, password)
     view = view_of(output)
     try:

@@ -57,10 +57,9 @@ def reset(
 
 
 def _sealing(cluster: "Cluster") -> "Sealing":
-    from cpkit.cli.backup_options import sealing
+    from cpkit.cli.backup_options import Seal, sealing
 
-    configured = cluster.spec.backup_recipients
-    return sealing(configured, recipients=[], file=None, passphrase=False, passphrase_file=None, no_encrypt=False)
+    return sealing(cluster.spec.backup_recipients, Seal())
 
 
 def _text(inventory: str, name: str, done: "Result") -> str:

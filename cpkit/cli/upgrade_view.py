@@ -79,10 +79,9 @@ def _view(output: Output) -> "TextView | JsonView":
 
 
 def _sealing(cluster: "Cluster") -> "Sealing":
-    from cpkit.cli.backup_options import sealing
+    from cpkit.cli.backup_options import Seal, sealing
 
-    configured = cluster.spec.backup_recipients
-    return sealing(configured, recipients=[], file=None, passphrase=False, passphrase_file=None, no_encrypt=False)
+    return sealing(cluster.spec.backup_recipients, Seal())
 
 
 def _summary(inventory: str, cluster: "Cluster", options: "Options", done: "Result") -> str:

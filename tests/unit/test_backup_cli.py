@@ -2,6 +2,7 @@ import json
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -12,7 +13,7 @@ from cpkit.backup.keys import make_identity, private, read_identities
 from cpkit.backup.manifest import Sidecar, Verification
 from cpkit.backup.naming import Name
 from cpkit.cli.backup import app
-from cpkit.cli.backup_options import opening, sealing
+from cpkit.cli.backup_options import Seal, opening, sealing
 from cpkit.cli.backup_view import age, size
 from cpkit.errors import CpkitError, UsageError
 from tests.unit.test_backup_retention import backup
@@ -112,30 +113,23 @@ def test_what_a_backup_is_sealed_with(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text(f"# somebody\n{RECIPIENT}\n\n{RECIPIENT}\n")
 
-    def told(configured: tuple[str, ...] = (), **options: object) -> object:
-        nothing = {
-            "recipients": (),
-            "file": None,
-            "passphrase": False,
-            "passphrase_file": None,
-            "no_encrypt": False,
-        }
-        return sealing(configured, **{**nothing, **options})  # type: ignore[arg-type]
+    def told(configured: tuple[str, ...] = (), **options: Any) -> object:
+        return sealing(configured, Seal(**options))
 
     other = make_identity(tmp_path / "other.key")
-    assert told((RECIPIENT,)) == told(file=file) == told(recipients=[RECIPIENT]) == Recipients((RECIPIENT,))
-    assert told((RECIPIENT,), recipients=[other]) == Recipients((other,))
+    assert told((RECIPIENT,)) == told(recipients_file=file) == told(recipient=[RECIPIENT]) == Recipients((RECIPIENT,))
+    assert told((RECIPIENT,), recipient=[other]) == Recipients((other,))
     assert told((RECIPIENT,), no_encrypt=True) is None
     (tmp_path / "words").write_text("correct horse\nanother line\n")
     assert told(passphrase_file=tmp_path / "words") == Passphrase("correct horse")
     for wrong in (
         {},
-        {"recipients": [RECIPIENT], "no_encrypt": True},
+        {"recipient": [RECIPIENT], "no_encrypt": True},
         {"passphrase_file": tmp_path / "words", "no_encrypt": True},
-        {"recipients": ["age1x"]},
-        {"recipients": [(tmp_path / "other.key").read_text().splitlines()[1]]},
-        {"file": tmp_path / "missing"},
-        {"passphrase_file": tmp_path / "other.key", "recipients": [RECIPIENT]},
+        {"recipient": ["age1x"]},
+        {"recipient": [(tmp_path / "other.key").read_text().splitlines()[1]]},
+        {"recipients_file": tmp_path / "missing"},
+        {"passphrase_file": tmp_path / "other.key", "recipient": [RECIPIENT]},
     ):
         with pytest.raises(UsageError) as caught:
             told(**wrong)
