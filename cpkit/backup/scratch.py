@@ -85,15 +85,7 @@ def _running(binary: Path, folder: Scratch, peer: str) -> Iterator[etcd.MemberCl
         inherit = (folder.lock, *files.descriptors)
         with (
             running("the throw-away etcd", argv, log=folder.path / "log", inherit=inherit) as child,
-            etcd.MemberClient(
-                "127.0.0.1",
-                port,
-                ca=held.authority.encode(),
-                cert=held.client.certificate.encode(),
-                key=held.client.key.encode(),
-                timeout=CALL,
-                node="the throw-away etcd",
-            ) as client,
+            held.ask_etcd(port, timeout=CALL, name="the throw-away etcd") as client,
         ):
             child.await_that(partial(serves, client), within=START, what="serve")
             yield client

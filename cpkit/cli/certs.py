@@ -4,15 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cpkit.cli.options import (
-    AskBecomePassOption,
-    Form,
-    InventoryOption,
-    asked_sudo_password,
-    examples,
-    new_app,
-    with_sudo_password,
-)
+from cpkit.cli.changing import cluster_of
+from cpkit.cli.options import AskBecomePassOption, Form, InventoryOption, examples, new_app
 from cpkit.errors import Exit
 
 if TYPE_CHECKING:
@@ -51,9 +44,8 @@ def certs(
     from cpkit.facts.collect import collect
     from cpkit.health import exit_code, judge
     from cpkit.health.credentials import CHECKS, credentials, ends_first
-    from cpkit.inventory import load
 
-    cluster = with_sudo_password(load(inventory), asked_sudo_password(ask_become_pass))
+    cluster = cluster_of(inventory, ask_become_pass)
     snapshot = collect(cluster, deadline=timeout)
     findings = judge(snapshot, CHECKS)
     _print(snapshot, findings, output, wide=wide)

@@ -1,4 +1,4 @@
-"""What commands that change something share: the cluster, how they are shown, how they ask, and their last word."""
+"""What commands share: the cluster; and, to change it, how they are shown, how they ask, and their last word."""
 
 import json
 import sys

@@ -5,17 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cpkit.cli.options import (
-    AskBecomePassOption,
-    InventoryOption,
-    Output,
-    OutputOption,
-    asked_sudo_password,
-    examples,
-    names,
-    new_app,
-    with_sudo_password,
-)
+from cpkit.cli.changing import cluster_of
+from cpkit.cli.options import AskBecomePassOption, InventoryOption, Output, OutputOption, examples, names, new_app
 from cpkit.errors import Exit
 
 if TYPE_CHECKING:
@@ -58,10 +49,9 @@ def gate(
     from cpkit.facts.collect import collect
     from cpkit.health import exit_code, settle
     from cpkit.health.gate import after, before
-    from cpkit.inventory import load
 
     passed_over = names(despite)
-    cluster = with_sudo_password(load(inventory), asked_sudo_password(ask_become_pass))
+    cluster = cluster_of(inventory, ask_become_pass)
 
     def answer(snapshot: "Snapshot") -> "tuple[Finding, ...]":
         if stage is Stage.BEFORE:

@@ -6,15 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cpkit.cli.options import (
-    AskBecomePassOption,
-    Form,
-    InventoryOption,
-    asked_sudo_password,
-    examples,
-    new_app,
-    with_sudo_password,
-)
+from cpkit.cli.changing import cluster_of
+from cpkit.cli.options import AskBecomePassOption, Form, InventoryOption, examples, new_app
 from cpkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -50,10 +43,9 @@ def health(
     """
     from cpkit.facts.collect import collect
     from cpkit.health import exit_code, judge
-    from cpkit.inventory import load
     from cpkit.operations.stream_seen import looking
 
-    cluster = with_sudo_password(load(inventory), asked_sudo_password(ask_become_pass))
+    cluster = cluster_of(inventory, ask_become_pass)
 
     def read() -> "tuple[Snapshot, tuple[Finding, ...]]":
         seen = looking(cluster.spec, timeout)

@@ -8,16 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cpkit.cli.options import (
-    AskBecomePassOption,
-    InventoryOption,
-    Output,
-    OutputOption,
-    asked_sudo_password,
-    examples,
-    new_app,
-    with_sudo_password,
-)
+from cpkit.cli.changing import cluster_of
+from cpkit.cli.options import AskBecomePassOption, InventoryOption, Output, OutputOption, examples, new_app
 
 if TYPE_CHECKING:
     from cpkit.operations.preflight import PreflightReport
@@ -45,12 +37,11 @@ def preflight(
 
     Exits with 0 when nothing stands in the way, 3 when something failed, 4 when a node could not be looked into.
     """
-    from cpkit.inventory import load
     from cpkit.operations.preflight import refuse_unknown, run
 
     ignored = frozenset(name.strip() for names in ignore or () for name in names.split(",") if name.strip())
     refuse_unknown(ignored)
-    cluster = with_sudo_password(load(inventory), asked_sudo_password(ask_become_pass))
+    cluster = cluster_of(inventory, ask_become_pass)
     with _progress() as progress:
         report = run(cluster, ignore=ignored, progress=progress)
     _show(report, output)

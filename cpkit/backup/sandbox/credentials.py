@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from cpkit.etcd import MemberClient
 from cpkit.pki.certificates import Profile, certificate_to_pem, issue, new_authority
 from cpkit.pki.keys import key_to_pem, new_key, public_to_pem
 
@@ -26,6 +27,18 @@ class Credentials:
     server: Pair
     client: Pair
     service_account: Pair
+
+    def ask_etcd(self, port: int, *, timeout: float, name: str) -> MemberClient:
+        """A client of the etcd that serves with these on a port of the loopback."""
+        return MemberClient(
+            "127.0.0.1",
+            port,
+            ca=self.authority.encode(),
+            cert=self.client.certificate.encode(),
+            key=self.client.key.encode(),
+            timeout=timeout,
+            node=name,
+        )
 
 
 def make() -> Credentials:

@@ -64,7 +64,7 @@ def member(ground: Ground, snapshot: Path) -> Iterator[Member]:
         try:
             with (
                 running("etcd", argv, log=ground.log("etcd"), inherit=ground.inherit) as child,
-                _client(ground, port) as client,
+                ground.credentials.ask_etcd(port, timeout=CALL, name="the restored etcd") as client,
             ):
                 child.await_that(partial(serves, client), within=SERVES, what="serve")
                 yield Member(client, port)
@@ -118,21 +118,6 @@ def _words(flags: Mapping[str, str]) -> list[str]:
 
 def _data(ground: Ground) -> str:
     return str(ground.scratch.path / "etcd")
-
-
-@contextmanager
-def _client(ground: Ground, port: int) -> Iterator[MemberClient]:
-    held = ground.credentials
-    with MemberClient(
-        "127.0.0.1",
-        port,
-        ca=held.authority.encode(),
-        cert=held.client.certificate.encode(),
-        key=held.client.key.encode(),
-        timeout=CALL,
-        node="the restored etcd",
-    ) as client:
-        yield client
 
 
 def serves(client: MemberClient) -> bool:
