@@ -24,7 +24,7 @@ BACKUP = """
     node/program node/record node/s3 node/s3_calls node/sealing node/settings node/sftp node/signing node/stores
     node/taking
 """
-NODE = ("node/calendar", "node/gateway", "node/lock", "node/telling")
+NODE = ("node/calendar", "node/gateway", "node/lock", "node/program", "node/telling")
 MODULES = ("errors", *NODE, *(f"backup/{name}" for name in BACKUP.split()))
 
 

@@ -1,7 +1,6 @@
 """What the timer runs: the node renews its leaves that end soon, while no other node and no run of cpkit is at it."""
 
 import json
-import ssl
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -11,9 +10,10 @@ from pathlib import Path
 
 from ansible.module_utils import cpkit_lock
 
-from cpkit.errors import CpkitError, Refused, Unreachable
-from cpkit.node import lock
+from cpkit.errors import CpkitError, Refused
+from cpkit.node import lock, program
 from cpkit.node.gateway import Gateway
+from cpkit.node.program import say
 from cpkit.renewing import holding, laying, use
 from cpkit.renewing import record as records
 from cpkit.renewing.holding import Held
@@ -21,34 +21,30 @@ from cpkit.renewing.record import LOCK, RECORD, Status
 from cpkit.renewing.settings import Settings, read
 
 SETTINGS = Path("/etc/cpkit/renewal.json")
-ATTEMPTS, PAUSE = 3, 4.0  # of a run while etcd does not answer, and seconds between them
 POLL = 1.0
 GATE = 30.0  # seconds a node may take to be well before anything is changed
-BORNE = (CpkitError, OSError, ValueError, KeyError)  # told in one line, not as a traceback
 ALONE = "Nothing was changed on this node."
 
 
 def main() -> int:
     """Renew what is due; `announce` only notes when the first leaf ends, and `forget` forgets what etcd remembers."""
     words = sys.argv[1:]
-    settings = read(next((Path(word) for word in words if word.startswith("/")), SETTINGS))
+    settings = read(program.settings_file(words, SETTINGS))
     before = records.read_status(Path(settings.state))
-    try:
+
+    def failed(text: str, hint: str) -> None:
+        records.write(settings, replace(before, at=time.time(), outcome="failed", error=text, hint=hint))
+
+    with program.noting(failed):
         if "forget" in words:
-            _member(settings).delete(RECORD)
+            program.member(settings).delete(RECORD)
             return 0
         if "announce" in words:
             records.write(settings, replace(before, ends=_ends(_held(settings))))
             return 0
-        status = _patiently(settings, before)
-    except BORNE as error:
-        hint = error.hint if isinstance(error, CpkitError) else ""
-        text = error.message if isinstance(error, CpkitError) else f"{type(error).__name__}: {error}"
-        records.write(settings, replace(before, at=time.time(), outcome="failed", error=text, hint=hint))
-        print(f"{text}. {hint}", file=sys.stderr, flush=True)  # noqa: T201 - for the journal
-        return 1
+        status = program.patiently(lambda: run(settings, before))
     records.write(settings, status)
-    _say(f"renewed {', '.join(status.renewed)}" if status.outcome == "renewed" else "no leaf is due")
+    say(f"renewed {', '.join(status.renewed)}" if status.outcome == "renewed" else "no leaf is due")
     return 0
 
 
@@ -77,7 +73,7 @@ def run(settings: Settings, before: Status) -> Status:
 def _locked(settings: Settings) -> Iterator[lock.Lock]:
     """Hold the lock of all nodes, and the one on this node that runs of cpkit take."""
     owner = f"cpkit-renewal@{settings.node}"
-    with lock.held(_member(settings), LOCK, settings.lease, lambda holder: _say(f"{holder} is at it")) as held:
+    with lock.held(program.member(settings), LOCK, settings.lease, lambda holder: say(f"{holder} is at it")) as held:
         if refusal := cpkit_lock.restoring(cpkit_lock.RESTORE) or cpkit_lock.take(cpkit_lock.LOCK, owner):
             raise Refused(refusal, hint=f"{ALONE} Of a dead run: cpkit unlock")
         try:
@@ -88,7 +84,7 @@ def _locked(settings: Settings) -> Iterator[lock.Lock]:
 
 def _refuse_unfit(settings: Settings, due: Sequence[Held]) -> None:
     """The gate: a quorum that this member is in, everything on the node in use, and leaves of the CAs that are here."""
-    context, answers = _trusting(settings), {}
+    context, answers = program.trusting(settings), {}
     for node, address in settings.members.items():
         with suppress(CpkitError):
             answers[node] = Gateway(address, context, node=node).call("maintenance/status", {})
@@ -141,35 +137,9 @@ def _awaited(settings: Settings, seconds: float) -> list[str]:
         time.sleep(POLL)
 
 
-def _patiently(settings: Settings, before: Status) -> Status:
-    """A run; a moment without etcd, as when its leader goes, is waited for."""
-    for _ in range(ATTEMPTS - 1):
-        try:
-            return run(settings, before)
-        except Unreachable as error:
-            _say(f"{error}; trying again in {PAUSE:g} s")
-            time.sleep(PAUSE)
-    return run(settings, before)
-
-
 def _held(settings: Settings) -> tuple[Held, ...]:
     return tuple(map(holding.read, settings.leaves))
 
 
 def _ends(held: Sequence[Held]) -> float:
     return min(each.certificate.not_after for each in held)
-
-
-def _trusting(settings: Settings) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.load_verify_locations(settings.authority)
-    context.load_cert_chain(settings.certificate, settings.key)
-    return context
-
-
-def _member(settings: Settings) -> Gateway:
-    return Gateway(settings.members[settings.node], _trusting(settings), node=settings.node)
-
-
-def _say(text: str) -> None:
-    print(text, flush=True)  # noqa: T201 - for the journal

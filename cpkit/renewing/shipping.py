@@ -17,7 +17,7 @@ MAIN = "import sys\n\nfrom cpkit.renewing.program import main\n\nsys.exit(main()
 # No __init__.py: theirs import what a node does not have, and Python needs none.
 OWN = ("der", "holding", "laying", "openssl", "program", "record", "settings", "use")
 MODULES = (
-    *("errors", "facts/agent", "pki/renewal", "node/gateway", "node/lock", "node/telling"),
+    *("errors", "facts/agent", "pki/renewal", "node/gateway", "node/lock", "node/program", "node/telling"),
     *(f"renewing/{name}" for name in OWN),
 )
 UTILITIES = ("cpkit_files", "cpkit_kept", "cpkit_lock")  # that Ansible brings to nodes as well

@@ -12,7 +12,6 @@ import pytest
 from cpkit.backup import Identities, StoreError, catalogue, open_bundle, open_store, shipping
 from cpkit.backup.bundle import Bundle
 from cpkit.backup.catalogue import Catalogue
-from cpkit.backup.node.program import trusting
 from cpkit.backup.node.record import LOCK, RECORD
 from cpkit.backup.node.taking import Taking, take
 from cpkit.backup.stores.directory import Directory
@@ -20,6 +19,7 @@ from cpkit.inventory import load
 from cpkit.node import lock as locks
 from cpkit.node.gateway import Gateway
 from cpkit.node.lock import LockLost
+from cpkit.node.program import trusting
 from cpkit.operations.restore_places import misplaced, read_places
 from tests.contract.etcd_members import EtcdMember, etcd_binary, loopback, wait_for_quorum
 from tests.contract.scheduled import ADDRESSES, ENDPOINT, EVERY_SECOND, FILES, Node, held_back, nodes, python

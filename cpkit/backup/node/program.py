@@ -1,6 +1,5 @@
 """What the timer runs: of all nodes that wake, one takes the backup that is due, and the others see that it did."""
 
-import ssl
 import sys
 import time
 from dataclasses import replace
@@ -17,71 +16,55 @@ from cpkit.backup.node.record import LOCK, RECORD, Record, Status
 from cpkit.backup.node.settings import Settings, read
 from cpkit.backup.node.taking import Taking, refuse_unfit, take
 from cpkit.backup.retention import Policy, decide
-from cpkit.errors import CpkitError, Unreachable
-from cpkit.node import calendar, lock
-from cpkit.node.gateway import Gateway
+from cpkit.errors import CpkitError
+from cpkit.node import calendar, lock, program
+from cpkit.node.program import say
 
 SETTINGS = Path("/etc/cpkit/backup.json")
-ATTEMPTS, PAUSE = 3, 4.0  # of a run while etcd does not answer, and seconds between them
 STALE = 24.0  # hours; a younger leftover may be of a backup that is being taken
-BORNE = (CpkitError, OSError, ValueError, KeyError)  # told in one line, not as a traceback
 
 
 def main() -> int:
     """Take the backup that is due; `announce` only notes when the next is due, and `forget` forgets the last one."""
     words = sys.argv[1:]
-    settings = read(next((Path(word) for word in words if word.startswith("/")), SETTINGS))
+    settings = read(program.settings_file(words, SETTINGS))
     now = datetime.now(UTC)
     try:
         slot = calendar.slot(settings.calendar, now)
         before = records.read_status(Path(settings.state))
         status = _status(slot, before)
         if "forget" in words:
-            member(settings).delete(RECORD)
+            program.member(settings).delete(RECORD)
             return 0
         if "announce" in words:
             records.write(settings, status)
             return 0
     except CpkitError as error:
-        return _told(error)
+        return program.told(error)
     return _run(settings, status, owed=before.next if before and before.next else status.slot)
 
 
 def _run(settings: Settings, status: Status, owed: float) -> int:
-    try:
-        done = _patiently(settings, status)
-    except BORNE as error:
-        hint = error.hint if isinstance(error, CpkitError) else ""
-        text = error.message if isinstance(error, CpkitError) else f"{type(error).__name__}: {error}"
-        failed = replace(status, at=time.time(), next=owed, outcome="failed", error=text, hint=hint)
-        records.write(settings, failed)
-        return _told(error)
+    def failed(text: str, hint: str) -> None:
+        records.write(settings, replace(status, at=time.time(), next=owed, outcome="failed", error=text, hint=hint))
+
+    with program.noting(failed):
+        done = program.patiently(lambda: run(settings, status))
     records.write(settings, done)
     record = done.record
     if record:
         who = "taken here" if done.outcome == "taken" else f"taken by {record.node}"
-        _say(f"{record.name}: {who}, {record.size} bytes, {record.seconds:.1f} s")
+        say(f"{record.name}: {who}, {record.size} bytes, {record.seconds:.1f} s")
     return 0
-
-
-def _patiently(settings: Settings, status: Status) -> Status:
-    """A run; a moment without etcd, as when its leader goes, is waited for."""
-    for _ in range(ATTEMPTS - 1):
-        try:
-            return run(settings, status)
-        except Unreachable as error:
-            _say(f"{error}; trying again in {PAUSE:g} s")
-            time.sleep(PAUSE)
-    return run(settings, status)
 
 
 def run(settings: Settings, status: Status) -> Status:
     """Take the backup of a slot, or see that it was taken."""
-    context = trusting(settings)
-    etcd = member(settings)
+    context = program.trusting(settings)
+    etcd = program.member(settings)
     refuse_unfit(settings, context)
     with (
-        lock.held(etcd, LOCK, settings.lease, lambda holder: _say(f"{holder} is at it")) as held,
+        lock.held(etcd, LOCK, settings.lease, lambda holder: say(f"{holder} is at it")) as held,
         stores.opened(settings) as store,
     ):
         found = etcd.get(RECORD)
@@ -114,35 +97,12 @@ def prune(settings: Settings, store: stores.Renaming) -> None:
     now = datetime.now(UTC)
     going = [each.sidecar for each in reversed(decide(found.backups, policy)) if not each.kept]
     going = [each for each in going if not followed(found.streams.get(each.name), now)]
-    catalogue.remove(store, going, lambda sidecar: _say(f"deleted {sidecar.name}"))
+    catalogue.remove(store, going, lambda sidecar: say(f"deleted {sidecar.name}"))
     for item in catalogue.old(found.leftovers, hours=STALE, now=now):
         store.discard(item)
-
-
-def trusting(settings: Settings) -> ssl.SSLContext:
-    """What members are asked with: the node's own health-check certificate."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.load_verify_locations(settings.authority)
-    context.load_cert_chain(settings.certificate, settings.key)
-    return context
-
-
-def member(settings: Settings) -> Gateway:
-    """The node's own member."""
-    return Gateway(settings.members[settings.node], trusting(settings), node=settings.node)
 
 
 def _status(slot: calendar.Slot, before: Status | None) -> Status:
     following = slot.following.timestamp() if slot.following else 0.0
     known = before or Status(0.0, 0.0)
     return replace(known, at=time.time(), slot=slot.due.timestamp(), next=following, period=slot.period)
-
-
-def _say(text: str) -> None:
-    print(text, flush=True)  # noqa: T201 - for the journal
-
-
-def _told(error: BaseException) -> int:
-    hint = f" {error.hint}" if isinstance(error, CpkitError) and error.hint else ""
-    print(f"{error}.{hint}", file=sys.stderr, flush=True)  # noqa: T201 - for the journal
-    return 1
