@@ -54,25 +54,15 @@ def fill(client: MemberClient, count: int, *, prefix: str = "/registry/pods/defa
 
 
 @pytest.fixture(scope="module")
-def member(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdMember]:
-    with loopback(etcd_binary(), tmp_path_factory.mktemp("etcd")) as place:
-        place.announce("cp1")
-        member = place.start("cp1")
-        wait_for_quorum(member)
-        yield member
-
-
-@pytest.fixture(scope="module")
-def client(member: EtcdMember) -> Iterator[MemberClient]:
-    with member.client(timeout=20) as client:
-        fill(client, 3000)
-        for number, size in enumerate(BIG):  # values that need pages of their own
-            client.etcd3.put(f"/registry/example.org/widgets/default/{number}", "x" * size)
-        client.etcd3.put("/registry/services/specs/default/kubernetes", "one")
-        client.etcd3.put("/registry/services/endpoints/default/kubernetes", "two")
-        client.etcd3.put("/registry/health", "three")
-        client.etcd3.put("elsewhere", "four")
-        yield client
+def client(client: MemberClient) -> MemberClient:
+    fill(client, 3000)
+    for number, size in enumerate(BIG):  # values that need pages of their own
+        client.etcd3.put(f"/registry/example.org/widgets/default/{number}", "x" * size)
+    client.etcd3.put("/registry/services/specs/default/kubernetes", "one")
+    client.etcd3.put("/registry/services/endpoints/default/kubernetes", "two")
+    client.etcd3.put("/registry/health", "three")
+    client.etcd3.put("elsewhere", "four")
+    return client
 
 
 def database_of(client: MemberClient) -> tuple[bytes, Database]:

@@ -2,7 +2,7 @@
 
 import random
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -10,23 +10,18 @@ from cpkit.backup.bolt import Follower
 from cpkit.backup.bolt_format import BRANCH_PAGE, HEADER, LEAF_PAGE
 from cpkit.backup.database import Database, judge
 from cpkit.backup.errors import DamagedDatabase
-from tests.contract.etcd_members import etcd_binary, loopback, wait_for_quorum
+from cpkit.etcd import MemberClient
 
 PAGE = 4096
 
 
 @pytest.fixture(scope="module")
-def sound(tmp_path_factory: pytest.TempPathFactory) -> Iterator[bytes]:
-    with loopback(etcd_binary(), tmp_path_factory.mktemp("etcd")) as place:
-        place.announce("cp1")
-        member = place.start("cp1")
-        wait_for_quorum(member)
-        with member.client(timeout=20) as client:
-            for number in range(400):
-                client.etcd3.put(f"/registry/secrets/default/{number}", "x" * 700)
-            client.etcd3.put("/registry/secrets/default/large", "x" * 20_000)
-            client.defragment(timeout=20)  # then every page but a few is a part of the tree
-            yield b"".join(client.snapshot(timeout=20))[:-32]
+def sound(client: MemberClient) -> bytes:
+    for number in range(400):
+        client.etcd3.put(f"/registry/secrets/default/{number}", "x" * 700)
+    client.etcd3.put("/registry/secrets/default/large", "x" * 20_000)
+    client.defragment(timeout=20)  # then every page but a few is a part of the tree
+    return b"".join(client.snapshot(timeout=20))[:-32]
 
 
 def read(data: bytes, step: int = 30_000) -> Database:

@@ -21,9 +21,8 @@ from cpkit.etcd import MemberClient
 from cpkit.operations import backups
 from cpkit.ssh import HostKeyUnknown
 from tests.contract.backups import CREATED, take
-from tests.contract.etcd_members import etcd_binary, loopback, wait_for_quorum
 from tests.contract.s3_server import S3Server, s3_server
-from tests.contract.sshd import Sshd, sshd
+from tests.contract.sshd import Sshd
 
 IDENTITY = pyrage.x25519.Identity.generate()
 SEALING, OPENING = Recipients((str(IDENTITY.to_public()),)), Identities(str(IDENTITY), "backup.key")
@@ -31,25 +30,10 @@ KINDS = ("directory", "sftp", "s3")
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MemberClient]:
-    with loopback(etcd_binary(), tmp_path_factory.mktemp("etcd")) as place:
-        place.announce("cp1")
-        member = place.start("cp1")
-        wait_for_quorum(member)
-        with member.client(timeout=20) as client:
-            for number in range(40):  # more than one part of an upload to S3
-                client.etcd3.put(f"/registry/secrets/default/{number}", os.urandom(300_000))
-            yield client
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
-    with sshd(tmp_path_factory.mktemp("sshd"), more="Subsystem sftp internal-sftp\n") as server:
-        home = server.root / "home" / ".ssh"
-        home.mkdir(parents=True)
-        server.pin(home / "known_hosts")
-        (home / "config").write_text(f"Host 127.0.0.1\n  IdentityFile {server.key}\n")
-        yield server
+def client(client: MemberClient) -> MemberClient:
+    for number in range(40):  # more than one part of an upload to S3
+        client.etcd3.put(f"/registry/secrets/default/{number}", os.urandom(300_000))
+    return client
 
 
 @pytest.fixture(scope="module")

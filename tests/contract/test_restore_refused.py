@@ -1,7 +1,7 @@
 """The tamper matrix: `cpkit restore etcd` refuses whatever was done to a backup, with the reason, before any node."""
 
 import tarfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from io import BytesIO
@@ -23,7 +23,6 @@ from cpkit.inventory import load
 from cpkit.operations.restore_objections import COMPARED
 from cpkit.operations.restore_run import Restoring
 from tests.contract.backups import take
-from tests.contract.etcd_members import etcd_binary, loopback, wait_for_quorum
 
 LAB = Path(__file__).parents[2] / "inventories" / "lab"
 PARTS = {part_name(path): f"what {path} holds\n".encode() for path in COMPARED}
@@ -31,15 +30,10 @@ PLENTY = Room(1, 1 << 40)
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MemberClient]:
-    with loopback(etcd_binary(), tmp_path_factory.mktemp("etcd")) as place:
-        place.announce("cp1")
-        member = place.start("cp1")
-        wait_for_quorum(member)
-        with member.client(timeout=20) as client:
-            for number in range(100):
-                client.etcd3.put(f"/registry/secrets/default/{number}", "x" * 500)
-            yield client
+def client(client: MemberClient) -> MemberClient:
+    for number in range(100):
+        client.etcd3.put(f"/registry/secrets/default/{number}", "x" * 500)
+    return client
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -110,21 +110,6 @@ def keys_at(client: MemberClient, revision: int) -> dict[bytes, tuple[bytes, int
 
     reply = client.etcd3.kvstub.Range(etcdrpc.RangeRequest(key=b"\0", range_end=b"\0", revision=revision), 10)
     return {kv.key: (kv.value, kv.create_revision, kv.mod_revision, kv.lease) for kv in reply.kvs}
-
-
-@pytest.fixture(scope="module")
-def member(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdMember]:
-    with loopback(etcd_binary(), tmp_path_factory.mktemp("etcd")) as place:
-        place.announce("cp1")
-        member = place.start("cp1")
-        wait_for_quorum(member)
-        yield member
-
-
-@pytest.fixture(scope="module")
-def client(member: EtcdMember) -> Iterator[MemberClient]:
-    with member.client(timeout=20) as client:
-        yield client
 
 
 @pytest.fixture(scope="module")

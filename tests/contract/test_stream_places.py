@@ -16,38 +16,13 @@ from cpkit.errors import CpkitError, Exit
 from cpkit.etcd import MemberClient
 from cpkit.ssh import connect
 from tests.contract.backups import take
-from tests.contract.etcd_members import EtcdMember, etcd_binary, loopback, wait_for_quorum
+from tests.contract.etcd_members import EtcdMember
 from tests.contract.s3_server import s3_server
-from tests.contract.sshd import Sshd, sshd
+from tests.contract.sshd import Sshd
 from tests.contract.streaming import Credentials, Stream, streaming
 from tests.contract.test_stream import OPENING, SEALED, await_that, credentials, take_now, write
 
 PATIENCE = 60.0
-
-
-@pytest.fixture(scope="module")
-def member(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdMember]:
-    with loopback(etcd_binary(), tmp_path_factory.mktemp("etcd")) as place:
-        place.announce("cp1")
-        member = place.start("cp1")
-        wait_for_quorum(member)
-        yield member
-
-
-@pytest.fixture(scope="module")
-def client(member: EtcdMember) -> Iterator[MemberClient]:
-    with member.client(timeout=20) as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
-    with sshd(tmp_path_factory.mktemp("sshd"), more="Subsystem sftp internal-sftp\n") as server:
-        home = server.root / "home" / ".ssh"
-        home.mkdir(parents=True)
-        server.pin(home / "known_hosts")
-        (home / "config").write_text(f"Host 127.0.0.1\n  IdentityFile {server.key}\n")
-        yield server
 
 
 def whole(stream: Stream, revision: int) -> None:
