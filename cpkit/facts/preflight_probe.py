@@ -10,14 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from cpkit.errors import CpkitError, Unreachable
 from cpkit.facts.clock import Clock, narrowest, reading
-from cpkit.facts.preflight_snapshot import (
-    Measured,
-    NodeState,
-    Trouble,
-    needed_ports,
-    parse_facts,
-    parse_measured,
-)
+from cpkit.facts.preflight_parse import parse_facts, parse_measured
+from cpkit.facts.preflight_snapshot import Measured, NodeState, Trouble, needed_ports
 from cpkit.inventory import Cluster, Node
 from cpkit.ssh import (
     AuthenticationFailed,

@@ -14,8 +14,8 @@ import pytest
 
 from cpkit.facts import preflight_agent as agent
 from cpkit.facts import preflight_measure as measuring
+from cpkit.facts.preflight_parse import parse_facts, parse_measured
 from cpkit.facts.preflight_probe import read_clock
-from cpkit.facts.preflight_snapshot import parse_facts, parse_measured
 from cpkit.ssh import connect
 from tests.contract.sshd import sshd
 
