@@ -26,9 +26,9 @@ def leader(snapshot: Snapshot) -> str:
     if not votes:
         return ""
     chosen = commonest(votes)
-    by_id = {status.id: name for name, status in snapshot.etcd.statuses.items() if status.id}
-    by_row = {row.id: snapshot.member_node(row) or row.name for row in snapshot.etcd.members}
-    return by_id.get(chosen) or by_row.get(chosen, "")
+    by_id = (name for name, status in snapshot.etcd.statuses.items() if status.id == chosen)
+    by_row = (snapshot.member_node(row) or row.name for row in snapshot.etcd.members if row.id == chosen)
+    return next(by_id, "") or next(by_row, "")
 
 
 def _member(snapshot: Snapshot, row: MemberRow) -> Member:

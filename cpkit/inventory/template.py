@@ -4,6 +4,7 @@ import json
 import re
 import textwrap
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -101,6 +102,7 @@ def _beyond(pair: re.Match[str]) -> str:
     return f"\\U{ord(character):08x}"
 
 
+@lru_cache(maxsize=1024)
 def _reads(text: str) -> bool:
     """Whether YAML 1.1 and 1.2 both read a bare word as that text."""
     for version in ("1.1", "1.2"):

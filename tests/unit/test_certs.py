@@ -14,7 +14,7 @@ from cpkit.facts import agent
 from cpkit.health import judge
 from cpkit.health.credentials import CHECKS, Credential, credentials, ends_first
 from cpkit.pki.authorities import encryption_configuration
-from cpkit.pki.keys import key_to_pem, new_key, public_to_pem
+from cpkit.pki.keys import PrivateKey, key_to_pem, new_key, public_to_pem
 from cpkit.pki.leaves import NAMES
 from cpkit.ui.certs import page
 from cpkit.ui.certs_text import as_json, as_prometheus
@@ -132,13 +132,19 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("kind", ["ecdsa-p256", "rsa-2048"])
+@pytest.fixture(scope="module", params=["ecdsa-p256", "rsa-2048"])
+def keys(request: pytest.FixtureRequest) -> tuple[PrivateKey, PrivateKey]:
+    return new_key(request.param), new_key(request.param)
+
+
 @pytest.mark.parametrize("state", ["match", "mismatch", "absent"])
-def test_the_service_account_key_is_compared_with_its_public_half(folder: Path, kind: str, state: str) -> None:
-    key = new_key(kind)
+def test_the_service_account_key_is_compared_with_its_public_half(
+    folder: Path, keys: tuple[PrivateKey, PrivateKey], state: str
+) -> None:
+    key, other = keys
     (folder / "sa.pub").write_text(public_to_pem(key))
     if state != "absent":
-        (folder / "sa.key").write_text(key_to_pem(key if state == "match" else new_key(kind)))
+        (folder / "sa.key").write_text(key_to_pem(key if state == "match" else other))
     found = agent.keys()[f"{folder}/sa.key"]
     assert found["state"] == state
     assert found["fingerprint"]
