@@ -16,7 +16,6 @@ from cpkit.backup.node.record import LOCK, RECORD, Record, Status
 from cpkit.backup.node.settings import Settings, read
 from cpkit.backup.node.taking import Taking, refuse_unfit, take
 from cpkit.backup.retention import Policy, decide
-from cpkit.errors import CpkitError
 from cpkit.node import calendar, lock, program
 from cpkit.node.program import say
 
@@ -39,7 +38,7 @@ def main() -> int:
         if "announce" in words:
             records.write(settings, status)
             return 0
-    except CpkitError as error:
+    except program.BORNE as error:
         return program.told(error)
     return _run(settings, status, owed=before.next if before and before.next else status.slot)
 
