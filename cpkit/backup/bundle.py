@@ -15,7 +15,8 @@ from cpkit.backup.archive import Passing
 from cpkit.backup.database import Database
 from cpkit.backup.errors import BackupError, DamagedBackup, WrongKey
 from cpkit.backup.keys import Identities, Opening, Passphrase
-from cpkit.backup.manifest import MANIFEST, SNAPSHOT, Manifest, Part, Sidecar, read_manifest
+from cpkit.backup.manifest import MANIFEST, SNAPSHOT, Manifest, Part, Sidecar
+from cpkit.backup.manifest_json import read_manifest
 from cpkit.backup.sealing import unseal
 from cpkit.backup.stores import Store
 from cpkit.backup.streams import Counted, Passed, chunks

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from cpkit.backup import chain
 from cpkit.backup.chain import Chain
 from cpkit.backup.errors import DamagedBackup, NoSuchBackup
-from cpkit.backup.manifest import Sidecar, Verification, read_sidecar, to_json
+from cpkit.backup.manifest import Sidecar, Verification
+from cpkit.backup.manifest_json import read_sidecar, to_json
 from cpkit.backup.naming import SIDECAR, parse
 from cpkit.backup.retention import newest_first
 from cpkit.backup.stores.model import Item, Store

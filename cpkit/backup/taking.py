@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from cpkit.backup import catalogue
 from cpkit.backup.errors import DamagedBackup
 from cpkit.backup.keys import Passphrase, Sealing, label
-from cpkit.backup.manifest import Encryption, Manifest, Sidecar, Verification, to_json
+from cpkit.backup.manifest import Encryption, Manifest, Sidecar, Verification
+from cpkit.backup.manifest_json import to_json
 from cpkit.backup.naming import ENCRYPTED, PLAIN, Name
 from cpkit.backup.sealing import seal
 from cpkit.backup.stores.model import Store

@@ -12,7 +12,8 @@ from cpkit.backup import archive, catalogue, resources
 from cpkit.backup.database import Database
 from cpkit.backup.keys import Sealing
 from cpkit.backup.majority import refuse_minority
-from cpkit.backup.manifest import Hash, Manifest, Part, Sidecar, Source, Verification, to_json
+from cpkit.backup.manifest import Hash, Manifest, Part, Sidecar, Source, Verification
+from cpkit.backup.manifest_json import to_json
 from cpkit.backup.naming import Name
 from cpkit.backup.parts import ON_A_NODE, Parts, assemble, refuse_unsound
 from cpkit.backup.source import Choice, choose

@@ -7,7 +7,8 @@ from cpkit import __version__
 from cpkit.backup import Sealing, Sidecar, Store
 from cpkit.backup.archive import Incoming, write
 from cpkit.backup.database import Database
-from cpkit.backup.manifest import Hash, Manifest, Part, Source, Verification, to_json
+from cpkit.backup.manifest import Hash, Manifest, Part, Source, Verification
+from cpkit.backup.manifest_json import to_json
 from cpkit.backup.naming import Name
 from cpkit.backup.resources import count
 from cpkit.backup.taking import enter, prove_stored, store

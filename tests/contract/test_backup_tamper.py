@@ -28,10 +28,10 @@ from cpkit.backup import (
     open_store,
     scrypt,
 )
-from cpkit.backup.manifest import read_sidecar, to_json
+from cpkit.backup.manifest_json import read_sidecar, to_json
 from cpkit.errors import Exit
+from cpkit.etcd import MemberClient
 from tests.contract.backups import take
-from tests.contract.etcd_members import etcd_binary, loopback, wait_for_quorum
 
 IDENTITY, OTHER = pyrage.x25519.Identity.generate(), pyrage.x25519.Identity.generate()
 KINDS: dict[str, tuple[Sealing, Opening]] = {
@@ -55,22 +55,17 @@ class Backup:
 
 
 @pytest.fixture(scope="module")
-def sound(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Backup]]:
+def sound(client: MemberClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Backup]]:
     """A backup of each kind, and another one of the same cluster."""
     patch = pytest.MonkeyPatch()
     patch.setattr(scrypt, "WORK", 10)
     made = {}
-    with loopback(etcd_binary(), tmp_path_factory.mktemp("etcd")) as place:
-        place.announce("cp1")
-        member = place.start("cp1")
-        wait_for_quorum(member)
-        with member.client(timeout=20) as client:
-            for name, kind in (("recipients",) * 2, ("passphrase",) * 2, ("none",) * 2, ("another", "none")):
-                for number in range(150):
-                    client.etcd3.put(f"/registry/secrets/{name}/{number}", f"{name} {number} " * 20)
-                folder = tmp_path_factory.mktemp(name)
-                with open_store(str(folder)) as store:
-                    made[name] = Backup(folder, take(client, store, KINDS[kind][0]), KINDS[kind][1])
+    for name, kind in (("recipients",) * 2, ("passphrase",) * 2, ("none",) * 2, ("another", "none")):
+        for number in range(150):
+            client.etcd3.put(f"/registry/secrets/{name}/{number}", f"{name} {number} " * 20)
+        folder = tmp_path_factory.mktemp(name)
+        with open_store(str(folder)) as store:
+            made[name] = Backup(folder, take(client, store, KINDS[kind][0]), KINDS[kind][1])
     yield made
     patch.undo()
 

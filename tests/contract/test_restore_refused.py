@@ -13,7 +13,8 @@ from typer.testing import CliRunner, Result
 
 from cpkit.backup import Recipients, Sidecar, open_store
 from cpkit.backup.keys import make_identity, read_identities
-from cpkit.backup.manifest import Manifest, read_sidecar, to_json
+from cpkit.backup.manifest import Manifest
+from cpkit.backup.manifest_json import read_sidecar, to_json
 from cpkit.backup.parts import part_name
 from cpkit.cli.restore import app
 from cpkit.errors import CpkitError, Exit

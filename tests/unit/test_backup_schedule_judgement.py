@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from cpkit.backup.manifest import Sidecar, Verification, plain_sidecar, read_sidecar, to_json
+from cpkit.backup.manifest import Sidecar, Verification
+from cpkit.backup.manifest_json import plain_sidecar, read_sidecar, to_json
 from cpkit.backup.node.program import taken
 from cpkit.backup.node.record import Record, Status, exposition, read_record
 from cpkit.backup.node.settings import Settings

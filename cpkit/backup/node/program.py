@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cpkit.backup import catalogue
 from cpkit.backup.chain import followed
-from cpkit.backup.manifest import plain_sidecar
+from cpkit.backup.manifest_json import plain_sidecar
 from cpkit.backup.naming import SIDECAR
 from cpkit.backup.node import record as records
 from cpkit.backup.node import stores

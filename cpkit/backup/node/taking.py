@@ -13,7 +13,8 @@ from cpkit.backup import archive, resources
 from cpkit.backup.database import Database
 from cpkit.backup.keys import Recipients
 from cpkit.backup.majority import refuse_minority
-from cpkit.backup.manifest import Hash, Manifest, Part, Source, Verification, to_json
+from cpkit.backup.manifest import Hash, Manifest, Part, Source, Verification
+from cpkit.backup.manifest_json import to_json
 from cpkit.backup.naming import SIDECAR, Name
 from cpkit.backup.node import record as records
 from cpkit.backup.node.record import RECORD, Record
