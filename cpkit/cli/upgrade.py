@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 
 from cpkit.cli.changing import cluster_of
-from cpkit.cli.options import AskBecomePassOption, InventoryOption, Output, OutputOption, examples, names, new_app
+from cpkit.cli.options import AskBecomePassOption, InventoryOption, Output, OutputOption, examples, new_app
 from cpkit.cli.unfolding import unfolded
-from cpkit.cli.upgrade_options import BackToOption, Change, EtcdOption, OnlyOption, SafeOption, ToOption
+from cpkit.cli.upgrade_options import BackToOption, Change, EtcdOption, Wanted
 from cpkit.cli.upgrade_view import planned
 from cpkit.errors import Exit
 
@@ -29,13 +29,11 @@ Kubernetes one minor after the other, etcd with it; a node that does not come ba
         note="Exit code: 0 it may begin, 3 it is refused, 4 something is not known. Examples:",
     )
 )
+@unfolded
 def plan(
     inventory: InventoryOption,
     *,
-    to: ToOption = "",
-    etcd: EtcdOption = "",
-    only: OnlyOption = None,
-    rollback_safe: SafeOption = False,
+    wanted: Wanted,
     save: Annotated[
         Path | None,
         typer.Option("--save", metavar="FILE", help="Keep the plan for upgrade rolling --plan.", show_default=False),
@@ -50,11 +48,10 @@ def plan(
     """
     from rich.console import Console
 
-    from cpkit.operations.upgrade import Options, look
+    from cpkit.operations.upgrade import look
     from cpkit.ui.upgrade import page, to_json
 
-    options = Options(to, etcd, names(only), rollback_safe=rollback_safe)
-    found = look(cluster_of(inventory, ask_become_pass), options, save)
+    found = look(cluster_of(inventory, ask_become_pass), wanted.options(), save)
     if output is Output.JSON:
         typer.echo(json.dumps(to_json(found), indent=2))
     else:
@@ -77,10 +74,7 @@ def plan(
 def rolling(
     inventory: InventoryOption,
     *,
-    to: ToOption = "",
-    etcd: EtcdOption = "",
-    only: OnlyOption = None,
-    rollback_safe: SafeOption = False,
+    wanted: Wanted,
     saved: Annotated[
         Path | None,
         typer.Option("--plan", metavar="FILE", help="Do what a saved plan says, if it still fits.", show_default=False),
@@ -96,10 +90,7 @@ def rolling(
     The first Ctrl-C stops after the node under way. A run that was cut off, or was stopped, is taken up by the same
     command, and nothing is done twice. At the end the inventory names the new version.
     """
-    from cpkit.operations.upgrade import Options
-
-    options = Options(to, etcd, names(only), rollback_safe=rollback_safe)
-    change.carry_out(inventory, planned(options, saved))
+    change.carry_out(inventory, planned(wanted.options(), saved))
 
 
 @app.command(epilog=examples("cpkit upgrade finalize -i prod --dry-run", "cpkit upgrade finalize -i prod --yes"))

@@ -6,18 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cpkit.cli.changing import DryRunOption, YesOption
-from cpkit.cli.options import AskBecomePassOption, Output, OutputOption
+from cpkit.cli.options import AskBecomePassOption, Output, OutputOption, names
 from cpkit.cli.upgrade_view import pausing, run
 
 if TYPE_CHECKING:
     from cpkit.operations.upgrade import Options
 
-ToOption = Annotated[
-    str,
-    typer.Option(
-        "--to", metavar="VERSION", help="A version, as 1.37.2, or a minor.", show_default="what the inventory asks for"
-    ),
-]
 BackToOption = Annotated[
     str,
     typer.Option("--to", metavar="VERSION", help="The version to go back to.", show_default="what ran before"),
@@ -25,12 +19,35 @@ BackToOption = Annotated[
 EtcdOption = Annotated[
     str, typer.Option("--etcd", metavar="VERSION", help="An etcd of your choice.", show_default="what goes with it")
 ]
-OnlyOption = Annotated[
-    list[str] | None, typer.Option("--only", metavar="NODE[,NODE]", help="Upgrade these nodes, and leave the others.")
-]
-SafeOption = Annotated[
-    bool, typer.Option("--rollback-safe", help="Behave like the minor before until finalized; etcd stays as it is.")
-]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Where an upgrade is to lead."""
+
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to",
+            metavar="VERSION",
+            help="A version, as 1.37.2, or a minor.",
+            show_default="what the inventory asks for",
+        ),
+    ] = ""
+    etcd: EtcdOption = ""
+    only: Annotated[
+        list[str] | None,
+        typer.Option("--only", metavar="NODE[,NODE]", help="Upgrade these nodes, and leave the others."),
+    ] = None
+    rollback_safe: Annotated[
+        bool, typer.Option("--rollback-safe", help="Behave like the minor before until finalized; etcd stays as it is.")
+    ] = False
+
+    def options(self) -> "Options":
+        """As the operation wants it."""
+        from cpkit.operations.upgrade import Options
+
+        return Options(self.to, self.etcd, names(self.only), rollback_safe=self.rollback_safe)
 
 
 @dataclass(frozen=True)
