@@ -1,7 +1,7 @@
 """How far the authorities of a cluster are replaced, what comes next, and whether a node is done with it; pure."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cpkit.errors import Refused, Unreachable
 from cpkit.facts.snapshot import NodeFacts, Snapshot
@@ -188,6 +188,12 @@ def unknown(snapshot: Snapshot) -> dict[str, str]:
     return found
 
 
+def told(snapshot: Snapshot) -> Snapshot:
+    """A snapshot in which a node that did not tell what it holds is as one that did not answer."""
+    silent = {name: replace(snapshot.nodes[name], host=None, error=why) for name, why in unknown(snapshot).items()}
+    return replace(snapshot, nodes={**snapshot.nodes, **silent}) if silent else snapshot
+
+
 def _refuse_silent(snapshot: Snapshot) -> None:
     for name, why in unknown(snapshot).items():
         hint = snapshot.nodes[name].hint or "What every node trusts must be known before any of it is replaced."
@@ -218,7 +224,7 @@ def _refuse_absent_keys(snapshot: Snapshot, wanted: tuple[Name, ...]) -> None:
                 raise Refused(
                     f"the key of {each.path} {state}",
                     node=facts.name,
-                    hint="An external CA is not replaced by cpkit yet; nothing was changed.",
+                    hint="A CA whose key is kept elsewhere is not replaced by cpkit; nothing was changed.",
                 )
 
 

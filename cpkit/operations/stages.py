@@ -1,6 +1,5 @@
 """Take a cluster through the stages of a rotation of authorities, each proven before the next begins."""
 
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 
@@ -14,7 +13,7 @@ from cpkit.health import settle
 from cpkit.health.edges import judge_edges
 from cpkit.inventory import Cluster
 from cpkit.journal import owner
-from cpkit.operations.authorities import PASSES, beyond, passing, unknown
+from cpkit.operations.authorities import PASSES, beyond, passing, told
 from cpkit.operations.listener import Watcher, stepping
 from cpkit.operations.plays import Plays
 from cpkit.operations.presenting import Presented, presented
@@ -23,7 +22,6 @@ from cpkit.operations.turning import ending_turns, looking, stepping_down
 from cpkit.pki.succession import STAGES, Stage, Succession
 from cpkit.rolling import Engine, Halt, Turn, halting
 
-LOOKS = 4  # at most, until every node has told what it holds
 PROVEN = 180.0  # seconds in which every edge must answer as it should; files are taken up within a minute
 
 
@@ -34,19 +32,6 @@ class Come:
     proven: int = 0  # handshakes that said what they should
     paused: bool = False
     presenting: tuple[Presented, ...] = ()  # who still shows what the new CA did not issue
-
-
-def _patient(look: Callable[[], Snapshot]) -> Callable[[], Snapshot]:
-    """Looks that are repeated while a node does not tell what it holds: one late answer is no reason to stop."""
-
-    def again() -> Snapshot:
-        for _ in range(LOOKS - 1):
-            snapshot = look()
-            if not unknown(snapshot):
-                return snapshot
-        return look()
-
-    return again
 
 
 @dataclass(frozen=True)
@@ -88,7 +73,11 @@ class Stages:
                 self.watcher.touching(now.node)
                 plays.apply(self._play(now.step.playbook, limit=now.node, **variables))
 
-            look = _patient(looking(self.cluster, self.plays.run))
+            probe = looking(self.cluster, self.plays.run)
+
+            def look() -> Snapshot:
+                return told(probe())
+
             engine = Engine(
                 look,
                 turn,
@@ -97,8 +86,8 @@ class Stages:
                 self.allow_degraded,
                 stepping_down(self.cluster, self.plays.run, self._step),
             )
-            engine.run([passing(stage, marks, {"authorities_descriptor": descriptor})])
-        return beyond(look(), stage, marks)
+            taken = engine.run([passing(stage, marks, {"authorities_descriptor": descriptor})])
+        return not taken and beyond(look(), stage, marks)
 
     def _settle(self, stage: Stage, generations: edges.Generations) -> None:
         """What goes with a stage outside the nodes, and the proof without which the next one does not begin."""

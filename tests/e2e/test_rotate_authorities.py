@@ -215,47 +215,78 @@ def killed(cluster: Cluster, reached: Callable[[list[dict[str, Any]]], bool], *w
     assert process.returncode == -signal.SIGKILL
 
 
-def in_turn(stage: str, task: str) -> Callable[[list[dict[str, Any]]], bool]:
-    """Whether a task has begun in the second turn that this run takes in a stage."""
+def in_turn(stage: str, task: str, number: int = 1) -> Callable[[list[dict[str, Any]]], bool]:
+    """Whether a task has begun in the turn of this number that this run takes in a stage."""
 
     def reached(events: list[dict[str, Any]]) -> bool:
         turns = [place for place, each in enumerate(events) if str(each.get("step", "")).startswith(f"{stage} on cp")]
         begun = [place for place in turns if events[place]["event"] == "started"]
-        return len(begun) > 1 and any(e["event"] == "task" and e["name"] == task for e in events[begun[1] :])
+        return len(begun) >= number and any(
+            each["event"] == "task" and each["name"] == task for each in events[begun[number - 1] :]
+        )
 
     return reached
 
 
-def test_killed_in_each_pass_the_same_command_ends_as_an_unbroken_run(cluster: Cluster, before: Before) -> None:
-    cluster.settle()
-    words = ("--ca", "front-proxy", "--service-account")
-    then = credentials(cluster)
-    killed(cluster, in_turn("Trust old and new", "Restart what reads them only at its start"), *words)
-    killed(
-        cluster, in_turn("Issue with the new", "Lay down the authorities, what they issue and what trusts them"), *words
-    )
-    killed(cluster, in_turn("Trust the new alone", "Let go of what was replaced"), *words)
-    made = [set(each["authorities"].values()) for each in started(cluster)]
+def in_step(step: str) -> Callable[[list[dict[str, Any]]], bool]:
+    """Whether a step of a run has begun."""
+    return lambda events: any((each["event"], each.get("step")) == ("started", step) for each in events)
+
+
+def in_task(task: str) -> Callable[[list[dict[str, Any]]], bool]:
+    """Whether a task has begun anywhere in a run."""
+    return lambda events: any((each["event"], each.get("name")) == ("task", task) for each in events)
+
+
+LAY_DOWN, RESTART = (
+    "Lay down the authorities, what they issue and what trusts them",
+    "Restart what reads them only at its start",
+)
+WAIT, LET_GO = "Wait until the node is back", "Let go of what was replaced"
+PASSES = ("Trust old and new", "Issue with the new", "Trust the new alone")
+
+
+def finished_as_unbroken(
+    cluster: Cluster, before: Before, words: tuple[str, ...], changes: set[str], then: Any
+) -> None:
+    """The same command ends a rotation that was killed, and nothing tells it from an unbroken one."""
+    runs = sorted((state_dir() / "clusters" / cluster.lab.name / "runs").glob("*-rotate-authorities"))
     done = rotate(cluster, *words)
     assert done.returncode == 0, done.stderr
     assert "this finishes a rotation that an earlier run began" in done.stderr
-    assert len({*map(frozenset, made), frozenset(report(cluster)["authorities"].values())}) == 1, "made only once"
+    made = {json.dumps(new) for run in runs for new in targets(run) if set(new) == set(report(cluster)["authorities"])}
+    assert made == {json.dumps(report(cluster)["authorities"])}, "made only once"
     now = credentials(cluster)
-    changed = {name for (node, name), mark in now.items() if mark != then[node, name]}
-    assert changed == {"front-proxy-ca", "front-proxy-client", "sa.key"}
+    assert {name for (node, name), mark in now.items() if mark != then[node, name]} == changes
     assert shape(cluster) == before.shape
     assert set(cluster.on_each(ASIDE).values()) == {""}
     cluster.settle()
 
 
-def started(cluster: Cluster) -> list[dict[str, Any]]:
-    """What the last three runs set out to replace."""
-    found = []
-    for run in sorted((state_dir() / "clusters" / cluster.lab.name / "runs").glob("*-rotate-authorities"))[-3:]:
-        events = [json.loads(line) for line in (run / "run.jsonl").read_text().splitlines()]
-        found += [{"authorities": each["new"]} for each in events if each["event"] == "target" and "new" in each]
-    assert len(found) == 3
-    return found
+def targets(run: Path) -> list[dict[str, str]]:
+    """What a run set out to replace."""
+    events = [json.loads(line) for line in (run / "run.jsonl").read_text().splitlines()]
+    return [each["new"] for each in events if each["event"] == "target" and "new" in each]
+
+
+def test_killed_in_each_pass_the_same_command_ends_as_an_unbroken_run(cluster: Cluster, before: Before) -> None:
+    cluster.settle()
+    words, then = ("--ca", "front-proxy"), credentials(cluster)
+    for stage, task in zip(PASSES, (WAIT, LAY_DOWN, LET_GO), strict=True):
+        killed(cluster, in_turn(stage, task, 2), *words)
+    finished_as_unbroken(cluster, before, words, {"front-proxy-ca", "front-proxy-client"}, then)
+
+
+def test_killed_at_every_step_the_same_command_ends_as_an_unbroken_run(cluster: Cluster, before: Before) -> None:
+    cluster.settle()
+    words, then = ("--ca", "front-proxy", "--service-account"), credentials(cluster)
+    killed(cluster, in_turn(PASSES[0], LAY_DOWN), *words)  # before that, nothing was begun that could be finished
+    for stage in PASSES:
+        for task in (LAY_DOWN, RESTART, WAIT, LET_GO)[stage == PASSES[0] :]:
+            killed(cluster, in_turn(stage, task), *words)
+        killed(cluster, in_step(f"{stage}: prove it on every edge"), *words)
+    killed(cluster, in_step("Let go of the old authorities"), *words)
+    finished_as_unbroken(cluster, before, words, {"front-proxy-ca", "front-proxy-client", "sa.key"}, then)
 
 
 def test_a_node_that_does_not_come_back_gets_its_files_back_and_the_run_stops(cluster: Cluster) -> None:

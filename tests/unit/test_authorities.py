@@ -20,7 +20,7 @@ from cpkit.facts.snapshot import Certificate, NodeFacts, Snapshot
 from cpkit.health.certs import AUTHORITIES, authority_of
 from cpkit.health.edges import judge_edges
 from cpkit.kubeconfig import with_authority
-from cpkit.operations.authorities import EMBEDDED, RESTARTS, beyond, done, passing, plan, reached, restarts
+from cpkit.operations.authorities import EMBEDDED, RESTARTS, beyond, done, passing, plan, reached, restarts, told
 from cpkit.operations.presenting import Presented, strangers
 from cpkit.pki.keys import PrivateKey, new_key
 from cpkit.pki.succession import FILES, NAMES, STAGES, Generation, Name, Stage, flags
@@ -213,6 +213,16 @@ def test_a_node_that_tells_nothing_stops_it_before_it_begins() -> None:
     seen = snapshot(dict.fromkeys(NODES, 0), NAMES, aside=False)
     with pytest.raises(Unreachable, match="cp3: not known what it holds: late"):
         plan(changed(seen, "cp3", missing={"rotation": "late"}), NAMES)
+
+
+@pytest.mark.parametrize("missing", ["rotation", "certificates"])
+def test_a_node_that_told_only_a_part_is_neither_done_nor_touched(missing: str) -> None:
+    seen = changed(snapshot(dict.fromkeys(NODES, 1), ("etcd",)), "cp2", missing={missing: "it was late"})
+    step = passing("trust", marks(("etcd",)), {})
+    assert todo(step, told(seen)) == ("cp2",)
+    assert told(seen).nodes["cp2"].host is None
+    assert told(seen).nodes["cp2"].error == "it was late"
+    assert todo(step, told(snapshot(dict.fromkeys(NODES, 1), ("etcd",)))) == ()
 
 
 def test_nodes_that_differ_or_lack_a_key_are_refused_by_name() -> None:
