@@ -1,6 +1,6 @@
 """What a reconfiguration would do, in which order, and on which nodes; pure."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from cpkit.drift.change import Change
@@ -95,39 +95,19 @@ def step_of(change: Change) -> Step:
     return step if step not in STEPS or change.action in RUNNING else REST
 
 
-def restarting(before: Snapshot, found: DriftPlan) -> tuple[Pass, ...]:
-    """The passes that restart units; a node is done when other processes run there than those of before."""
-    return tuple(made for step in STEPS if (made := _pass(step, found.changes, before)))
+def restarting(found: DriftPlan, made: Collection[tuple[str, str]]) -> tuple[Pass, ...]:
+    """The passes that restart units; a node is done once its turn is among those that were made, step and node.
+
+    What a node should have only the roles know: they verify it in the turn, and the comparison at the end does again.
+    """
+    return tuple(_pass(step, found.of(step), made) for step in STEPS if found.of(step))
 
 
-def _pass(step: Step, changes: Iterable[Change], before: Snapshot) -> Pass | None:
-    units: dict[str, frozenset[str]] = {}
-    for change in changes:
-        if step_of(change) is step:
-            units[change.node] = units.get(change.node, frozenset()) | {change.component}
-    done = _renewed(before, units)
-    return (
-        Pass(step.name, step.playbook, done, {"gate_asked": True}, stops_etcd="etcd" in step.components)
-        if units
-        else None
-    )
+def _pass(step: Step, nodes: Collection[str], made: Collection[tuple[str, str]]) -> Pass:
+    def done(_: Snapshot, node: str) -> bool:
+        return node not in nodes or (step.name, node) in made
 
-
-def _renewed(before: Snapshot, units: Mapping[str, frozenset[str]]) -> Callable[[Snapshot, str], bool]:
-    def done(snapshot: Snapshot, node: str) -> bool:
-        return all(
-            (process := _process(snapshot, node, unit)) and process != _process(before, node, unit)
-            for unit in units.get(node, ())
-        )
-
-    return done
-
-
-def _process(snapshot: Snapshot, node: str, unit: str) -> tuple[int, float] | None:
-    """Which process runs a unit; None when none does."""
-    host = snapshot.nodes[node].host
-    found = host.units.get(unit) if host else None
-    return (found.pid, found.started) if found and found.running else None
+    return Pass(step.name, step.playbook, done, {"gate_asked": True}, stops_etcd="etcd" in step.components)
 
 
 def _round(step: Step, changes: Iterable[Change], snapshot: Snapshot) -> Round:

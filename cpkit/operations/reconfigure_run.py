@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from cpkit import ansible
 from cpkit.drift import BALANCERS, FILES, LEAVES, REST, restarting
@@ -34,7 +34,7 @@ def carry_out(cluster: Cluster, found: Look, options: Options, plays: Plays, wat
         turns = work.roll([_within(renewing(found.leaves), options.only)] if found.plan.of(LEAVES) else [])
         work.at_once(found.plan.of(FILES), FILES.name, "prepare.yml")
         work.balancers()
-        turns += work.roll(restarting(found.snapshot, found.plan))
+        turns += work.roll(restarting(found.plan, work.made))
         work.at_once(found.plan.of(REST), REST.name, "site.yml")
         return turns
 
@@ -49,6 +49,7 @@ class Work:
     plays: Plays
     watcher: Watcher
     halt: Halt
+    made: set[tuple[str, str]] = field(default_factory=set)  # step and node of each turn that ended well
 
     def roll(self, passes: Sequence[Pass]) -> tuple[Turn, ...]:
         """Passes that are made one gated node at a time, by the engine."""
@@ -88,6 +89,7 @@ class Work:
             self.plays.apply(replace(play, limit=now.node, variables=variables))
         except CpkitError as error:
             raise _stopped(error, now.node) from None
+        self.made.add((now.step.name, now.node))
 
     def _step(self, name: str) -> AbstractContextManager[None]:
         return stepping(self.plays.run, self.plays.listener)(name)
