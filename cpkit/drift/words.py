@@ -16,7 +16,7 @@ def told(found: DriftPlan) -> list[str]:
     for change in found.changes:
         alike.setdefault((change.component, change.action, change.why, *details(change)), []).append(change)
     for (component, action, *_), changes in alike.items():
-        lines.append(f"{', '.join(change.node for change in changes)}: {component}: {action}{_why(changes[0])}")
+        lines.append(f"{', '.join(sorted(change.node for change in changes))}: {component}: {action}{_why(changes[0])}")
         lines += [f"    {line}" for line in details(changes[0])]
     lines += ["", "In this order:"] if found.rounds else []
     for number, each in enumerate(found.rounds, 1):
