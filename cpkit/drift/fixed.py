@@ -81,7 +81,7 @@ def refuse_fixed(changes: Iterable[Change], kinds: Iterable[Iterable[str]]) -> I
             nodes = tuple(kind)
             if nodes and all(name in odd for name in nodes):
                 before, after = odd[nodes[0]]
-                text = f"{fixed.what} is {before or 'not set'} on the nodes, and {after or 'not set'} in the inventory"
+                text = f"{fixed.what}: {before or 'not set'} on the nodes, and {after or 'not set'} in the inventory"
                 yield Refusal("fixed", f"{text}; it is not changed in place", fixed.hint)
 
 
