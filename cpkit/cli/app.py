@@ -20,6 +20,11 @@ COMMANDS = {
     "certs": ("cpkit.cli.certs", "List every certificate and key, and whether it is in use."),
     "rotate-certs": ("cpkit.cli.rotate_certs", "Renew certificates with no failed request."),
     "encryption": ("cpkit.cli.encryption", "Show and rotate the key that Secrets are encrypted with in etcd."),
+    "plan": ("cpkit.cli.plan", "Compare every node with the inventory; exit code 2 when any differs."),
+    "reconfigure": (
+        "cpkit.cli.reconfigure",
+        "Change flags and settings of a running cluster, one gated node at a time.",
+    ),
     "upgrade": ("cpkit.cli.upgrade", "Bring a running cluster to another version, one gated node at a time."),
     "node": ("cpkit.cli.node", "Add, remove and replace control-plane nodes of a running cluster."),
     "reset": ("cpkit.cli.reset", "Take a cluster down; nothing is deleted."),

@@ -134,3 +134,13 @@ class ControlPlaneSpec(BaseModel):
     ] = ""
     load_balancer_vip_prefix: Annotated[int, Field(ge=8, le=32, description="Prefix length of the VIP.")] = 32
     load_balancer_virtual_router_id: Annotated[int, Field(ge=1, le=255, description="VRRP virtual router ID.")] = 51
+    load_balancer_algorithm: Annotated[
+        Literal["roundrobin", "leastconn", "source"], Field(description="How HAProxy chooses an API server.")
+    ] = "roundrobin"
+    load_balancer_idle_timeout_seconds: Annotated[
+        int,
+        Field(ge=60, le=604800, description="Seconds without a byte after which HAProxy ends a connection."),
+    ] = 14400
+    load_balancer_max_connections: Annotated[
+        int, Field(ge=0, le=1000000, description="Connections HAProxy takes at a time; 0 for what its limits allow.")
+    ] = 0

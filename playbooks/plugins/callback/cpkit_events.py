@@ -80,7 +80,7 @@ class CallbackModule(CallbackBase):
         if state in {"failed", "unreachable"}:
             shown["message"] = self._message(values, secret=bool(task.no_log))
         if not task.no_log:
-            shown |= {key: values[key] for key in ("paths", "unit_action", "warnings") if values.get(key)}
+            shown |= {key: values[key] for key in ("paths", "unit_action", "units", "warnings") if values.get(key)}
             if self._diffs(values):
                 shown["diff"] = self._diffs(values)
         self._write("host", host=result.host.get_name(), task=task.name, state=state, **shown)

@@ -25,7 +25,14 @@ import cpkit.pki  # noqa: F401 - the lookups and actions of the roles import it
 from cpkit.lifeline import die_with
 
 NAMES = {
-    loader.action_loader: ("assert", "cpkit_files", "cpkit_leaves", "normal", "validate_argument_spec"),
+    loader.action_loader: (
+        "assert",
+        "cpkit_files",
+        "cpkit_leaves",
+        "cpkit_outcome",
+        "normal",
+        "validate_argument_spec",
+    ),
     loader.become_loader: ("sudo",),
     loader.connection_loader: ("ssh",),
     loader.filter_loader: ("core", "encryption", "mathstuff", "urls", "urlsplit"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import ssl
 import subprocess
 import time
@@ -12,6 +13,8 @@ from pathlib import Path
 
 POLL = 0.1
 BEGUN = 2.0  # seconds until systemd has begun to stop a unit
+COMMAND = re.compile(r"^ExecStart=((?:.*\\\n)*.*)$", re.MULTILINE)
+EXPANDED = re.compile("[\"'$%\\\\]")  # in a command, systemd makes something else of these
 
 
 class UnitFailed(Exception):
@@ -49,6 +52,30 @@ def runs_elsewhere(unit: str, folders: list[str]) -> str:
     return program if program and homes and Path(program).parent not in homes else ""
 
 
+def other_flags(unit: str, text: str) -> str:
+    """The flags with which a unit's main process was started otherwise than its file says; empty if not known."""
+    found = COMMAND.search(text)
+    command = found.group(1).replace("\\\n", " ") if found else ""
+    pid = properties(unit).get("MainPID", "0")
+    try:
+        started = Path(f"/proc/{pid}/cmdline").read_text().rstrip("\0").split("\0") if pid != "0" else []
+    except OSError:
+        started = []
+    if not command or not started or EXPANDED.search(command):
+        return ""
+    differ = set(command.split()[1:]) ^ set(started[1:])
+    return ", ".join(sorted({word.partition("=")[0] for word in differ}))
+
+
+def wait_until_started_with(unit: str, text: str, timeout: float = 10.0) -> None:
+    """Wait until a unit's main process was started as its file says."""
+    deadline = time.monotonic() + timeout
+    while flags := other_flags(unit, text):
+        if time.monotonic() > deadline:
+            raise UnitFailed(f"{unit} was started with another {flags} than its file has; see: systemctl cat {unit}")
+        time.sleep(POLL)
+
+
 def wait_until_it_runs_from(unit: str, folders: list[str], timeout: float = 10.0) -> None:
     """Wait until a unit's main process is a program from one of the folders, not the one before."""
     deadline = time.monotonic() + timeout
@@ -57,6 +84,14 @@ def wait_until_it_runs_from(unit: str, folders: list[str], timeout: float = 10.0
             program = runs_elsewhere(unit, folders) or "nothing"
             raise UnitFailed(f"{unit} runs {program}, not what was selected\n{journal(unit)}")
         time.sleep(POLL)
+
+
+def lacks(unit: str) -> str:
+    """What a unit needs that is to run now and after each boot: start, enable, or nothing."""
+    state = properties(unit)
+    if state.get("ActiveState") not in {"active", "reloading"}:
+        return "start"
+    return "" if state.get("UnitFileState") in {"enabled", "static"} else "enable"
 
 
 def bring_up(unit: str, *, restart: bool, reload: bool) -> str:

@@ -11,7 +11,8 @@ description:
   - With O(unit), the unit is enabled and started.
   - A unit that runs is not restarted behind the user's back, see O(on_change).
   - A unit that runs another version than the one selected is changed, too, even if no file differs; so is one
-    whose files were changed by a run that was cut off before the restart.
+    that was started with other flags than its file has, or whose files were changed by a run that was cut off
+    before the restart.
   - The action plugin of the same name renders entries that name a C(template).
 options:
   files:
@@ -84,6 +85,13 @@ unit_action:
   description: What was done to the unit, empty when nothing was needed.
   type: str
   returned: when a unit is named
+units:
+  description:
+    - The units that differ, each with C(unit), C(action), which is start, enable, restart or reload, C(paths) and
+      C(why), set when no file of it differs.
+    - In check mode the action is what the change needs, whatever O(on_change) says.
+  type: list
+  returned: always
 """
 
 import subprocess
@@ -97,12 +105,16 @@ from ansible.module_utils.cpkit_units import (
     UnitFailed,
     bring_up,
     is_running,
+    lacks,
+    other_flags,
     runs_elsewhere,
     systemctl,
     wait_until_it_runs_from,
     wait_until_ready,
+    wait_until_started_with,
 )
 
+UNITS = Path("/etc/systemd/system")
 PENDING = Path("/run/cpkit")  # gone after a reboot, when everything runs with what lies there
 OPTIONS: dict[str, dict[str, Any]] = {
     "files": {"type": "list", "elements": "dict", "default": []},
@@ -121,7 +133,7 @@ def main() -> None:
     """Lay the sets down, one after the other."""
     sets = {"sets": {"type": "list", "elements": "dict", "default": [], "options": OPTIONS}}
     module = AnsibleModule(argument_spec=OPTIONS | sets, supports_check_mode=True)
-    done: dict[str, Any] = {"changed": False, "paths": [], "diff": [], "warnings": [], "unit_action": ""}
+    done: dict[str, Any] = {"changed": False, "paths": [], "diff": [], "warnings": [], "unit_action": "", "units": []}
     for wanted in (module.params, *module.params["sets"]):
         lay_down(module, wanted, done)
     module.exit_json(**done)
@@ -131,7 +143,7 @@ def lay_down(module: AnsibleModule, wanted: dict[str, Any], done: dict[str, Any]
     """Compare, refuse or apply, then bring the unit up; what was done is added to what was done before."""
     plan = Plan(wanted["files"], wanted["directories"])
     unit = wanted["unit"]
-    other = (runs_elsewhere(unit, _selected(wanted)) or _runs_with_older(unit)) if unit else ""
+    other = _runs_otherwise(wanted) if unit else ""
     differs = bool(plan.paths or other)
     done["changed"] |= differs
     done["paths"] += plan.paths
@@ -141,12 +153,16 @@ def lay_down(module: AnsibleModule, wanted: dict[str, Any], done: dict[str, Any]
             module.fail_json(
                 msg=f"{unit} is running and these would change: {', '.join(plan.paths) or other}. "
                 "Nothing was changed: a running control plane is reconfigured one node at a time, "
-                "which bootstrap does not do. Put the inventory back as it was; for another version: cpkit upgrade.",
+                "which bootstrap does not do. Look at it with cpkit plan, then cpkit reconfigure; for another version: "
+                "cpkit upgrade.",
                 **done,
             )
         done["warnings"].append(f"{unit} is running: bootstrap would refuse these changes")
+    action = (_needed(wanted) if differs else "") or lacks(unit) if unit else ""
+    if action:
+        done["units"].append({"unit": unit, "action": action, "paths": plan.paths, "why": "" if plan.paths else other})
     if module.check_mode:
-        done["changed"] |= bool(unit) and not is_running(unit)
+        done["changed"] |= bool(action)
         return
     try:
         if wanted["keep"] and plan.files:
@@ -163,6 +179,12 @@ def lay_down(module: AnsibleModule, wanted: dict[str, Any], done: dict[str, Any]
         module.fail_json(msg=str(error), **done)
 
 
+def _needed(wanted: dict[str, Any]) -> str:
+    """What a unit that runs needs to take a change up; empty for one that does not run."""
+    how = "reload" if wanted["on_change"] == "reload" else "restart"
+    return how if is_running(str(wanted["unit"])) else ""
+
+
 def _bring_up(wanted: dict[str, Any], *, changed: bool) -> str:
     unit = str(wanted["unit"])
     if changed:
@@ -177,6 +199,8 @@ def _bring_up(wanted: dict[str, Any], *, changed: bool) -> str:
         _pending(unit).unlink(missing_ok=True)
     if action and (folders := _selected(wanted)):
         wait_until_it_runs_from(unit, folders)
+    if action:
+        wait_until_started_with(unit, _text(wanted))
     if wanted["ready_url"]:
         wait_until_ready(unit, str(wanted["ready_url"]), str(wanted["ready_authority"]), float(str(wanted["timeout"])))
     return action
@@ -187,9 +211,21 @@ def _pending(unit: str) -> Path:
     return PENDING / f"{unit}.pending"
 
 
-def _runs_with_older(unit: str) -> str:
+def _runs_otherwise(wanted: dict[str, Any]) -> str:
     """Why a unit has to be restarted though its files are right; empty when it has not."""
-    return f"what {unit} was started with" if _pending(unit).exists() and is_running(unit) else ""
+    unit = str(wanted["unit"])
+    if not is_running(unit):
+        return ""
+    if program := runs_elsewhere(unit, _selected(wanted)):
+        return program
+    flags = other_flags(unit, _text(wanted))
+    return f"what {unit} was started with{f': {flags}' if flags else ''}" if flags or _pending(unit).exists() else ""
+
+
+def _text(wanted: dict[str, Any]) -> str:
+    """The unit's own file, if it is among those that are laid down."""
+    path = str(UNITS / str(wanted["unit"]))
+    return next((str(entry["content"]) for entry in wanted["files"] if entry["path"] == path), "")
 
 
 def _selected(wanted: dict[str, object]) -> list[str]:
