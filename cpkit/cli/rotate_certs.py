@@ -103,7 +103,7 @@ def rotate_certs(
     the new, trust the new alone. Handshakes on every node prove each before the next begins.
 
     With --csr-dir, a CA elsewhere signs. The first run writes a request for each leaf; the same command takes the
-    certificates from beside them, and touches no node unless all are right. Keys stay on the nodes.
+    certificates from beside them, and touches no node unless all are right. No key is in the folder.
 
     To add a name to the API server's certificate, add it to `cluster_extra_sans` and run this.
 

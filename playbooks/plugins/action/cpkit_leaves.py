@@ -47,9 +47,9 @@ def _files(arguments: dict[str, Any], handed: dict[str, str]) -> tuple[NodeFile,
     leaves that were signed elsewhere, just these, and no authority is needed.
     """
     shared, held, renew = arguments.pop("authorities"), arguments.pop("held"), arguments.pop("renew", None)
-    signed = arguments.pop("signed", {})
+    signed = arguments.pop("signed", None)
     identity = NodeIdentity(**arguments | {"extra_sans": tuple(arguments.get("extra_sans", ()))})
-    if signed:
+    if isinstance(signed, dict):
         return signed_files(identity, held, signed)
     authorities = Authorities.from_files({**shared, **handed})
     if handed:
