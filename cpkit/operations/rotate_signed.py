@@ -25,7 +25,7 @@ from cpkit.operations.plays import Plays
 from cpkit.operations.rotation import Options
 from cpkit.operations.signing import Taking, installing, places, taking
 from cpkit.operations.signing_folder import Folder, Place, read_folder, write_folder
-from cpkit.operations.turning import looking
+from cpkit.operations.turning import look_at_all, looking
 from cpkit.pki.leaves import NAMES, leaf_path
 from cpkit.rolling import Engine, Turn, halting, todo
 from cpkit.runs import drawn_run
@@ -83,7 +83,7 @@ def rotate_signed(
     ansible.program()
     with drawn_run(cluster.name, OPERATION) as run, interruptible(run):
         with stepping(run, listener)("Look at the cluster"):
-            snapshot = collect(cluster)
+            snapshot = look_at_all(cluster)
             for name, why in unknown(snapshot).items():
                 raise Unreachable(f"its certificates are not known: {why}", node=name, hint=snapshot.nodes[name].hint)
             held = read_folder(folder, tuple(node.name for node in cluster.control_plane))
