@@ -39,6 +39,7 @@ class WithSchedule(TyperCommand):
         "cpkit rotate-certs -i prod --only apiserver,etcd/peer",
         "cpkit rotate-certs -i prod --ca all --service-account --yes",
         "cpkit rotate-certs -i prod --ca cluster --pause-before-distrust --kubeconfig ~/.kube/config --merge",
+        "cpkit rotate-certs -i prod --all --csr-dir ./requests",
         "cpkit rotate-certs schedule --help",
     ),
 )
@@ -78,6 +79,14 @@ def rotate_certs(
         bool,
         typer.Option("--recover-expired", help="Bring a cluster back whose leaves have ended, on all nodes at once."),
     ] = False,
+    csr_dir: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Have leaves signed elsewhere: requests are written there, certificates taken from there.",
+            show_default=False,
+        ),
+    ] = None,
     kubeconfig: Annotated[
         Path | None, typer.Option(help="Write the administrators' kubeconfig there afterwards.", show_default=False)
     ] = None,
@@ -93,6 +102,9 @@ def rotate_certs(
     With --ca or --service-account, these are replaced, in three passes over the nodes: trust old and new, issue with
     the new, trust the new alone. Handshakes on every node prove each before the next begins.
 
+    With --csr-dir, a CA elsewhere signs. The first run writes a request for each leaf; the same command takes the
+    certificates from beside them, and touches no node unless all are right. No key is in the folder.
+
     To add a name to the API server's certificate, add it to `cluster_extra_sans` and run this.
 
     A run that was cut off is taken up by the same command, and renews nothing twice.
@@ -100,6 +112,7 @@ def rotate_certs(
     With `schedule` as the first word, the nodes renew their leaves by themselves from then on, by a timer.
     """
     from cpkit.cli.rotate_authorities import replace_authorities
+    from cpkit.cli.rotate_signed import rotate_leaves_signed_elsewhere
     from cpkit.operations.recover_expired import recover_expired as recovery
     from cpkit.operations.rotate_authorities import Options as Authorities
     from cpkit.operations.rotate_certs import rotate_certs as operation
@@ -109,6 +122,10 @@ def rotate_certs(
 
     leaves = everything or only or days is not None or recover_expired
     authorities = _authorities(names(ca), service_account=service_account)
+    if csr_dir and (authorities or recover_expired):
+        raise UsageError(
+            "--csr-dir is for leaves, one node at a time: not for --ca, --service-account, --recover-expired"
+        )
     if authorities and leaves:
         raise UsageError("--ca and --service-account renew all that their CAs issued, and take no choice of leaves")
     if pause_before_distrust and not authorities:
@@ -122,6 +139,9 @@ def rotate_certs(
         return
     renewal = Renewal(everything, _known(names(only)), days)
     options = Options(renewal, dry_run, allow_degraded, kubeconfig, merge, password)
+    if csr_dir:
+        rotate_leaves_signed_elsewhere(inventory, cluster, csr_dir, options, output, yes=yes)
+        return
     view = view_of(output)
     try:
         confirm = confirming(view, yes=yes)

@@ -16,7 +16,7 @@ from cpkit.operations.interrupting import interruptible
 from cpkit.operations.leaves import Target, due, serials
 from cpkit.operations.listener import Confirm, Listener, stepping
 from cpkit.operations.plays import Plays
-from cpkit.operations.rotation import OPERATION, Options, Plan, Result, describe, told
+from cpkit.operations.rotation import OPERATION, Options, Plan, Result, describe, refuse_absent_keys, told
 from cpkit.pki.renewal import Renewal
 
 PLAYBOOK = "recover_leaves.yml"
@@ -77,6 +77,7 @@ def _plan(cluster: Cluster, snapshot: Snapshot) -> Plan:
             "no leaf has ended, so there is nothing to recover from", hint="Renew without a stop: cpkit rotate-certs"
         )
     order = tuple(node for node, leaves in target.nodes.items() if leaves)
+    refuse_absent_keys(snapshot, order)
     return Plan(target, order, resumed=False, unknown=unknown, at_once=True)
 
 

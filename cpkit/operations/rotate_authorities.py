@@ -12,21 +12,19 @@ from pathlib import Path
 
 from cpkit import ansible, kubeconfig
 from cpkit.errors import Refused
-from cpkit.facts.collect import collect
 from cpkit.facts.files import read_files
 from cpkit.facts.snapshot import Snapshot
-from cpkit.health import Finding, settle
 from cpkit.inventory import Cluster, Endpoint
 from cpkit.journal import Run, unfinished
 from cpkit.operations.access import write_kubeconfig
-from cpkit.operations.authorities import PASSES, Plan, plan, trusted, unknown
+from cpkit.operations.authorities import PASSES, Plan, plan, trusted
 from cpkit.operations.interrupting import interruptible
 from cpkit.operations.listener import Confirm, Listener, Watcher, WatchFactory, stepping
 from cpkit.operations.plays import Plays
 from cpkit.operations.stages import Come, Stages
+from cpkit.operations.turning import look_at_all
 from cpkit.pki.authorities import SERVICE_ACCOUNT_PUBLIC, SHARED_FILES, Authorities
 from cpkit.pki.succession import FILES, STAGES, WORDS, Name, Succession, aside, begin, taken_up
-from cpkit.rolling import GATE
 from cpkit.runs import drawn_run
 from cpkit.ssh import connect
 
@@ -69,7 +67,7 @@ def rotate_authorities(
     ansible.program()
     with drawn_run(cluster.name, OPERATION) as run, interruptible(run):
         with stepping(run, listener)("Look at the cluster"):
-            snapshot = _look(cluster)
+            snapshot = look_at_all(cluster)
             found = plan(snapshot, options.names)
         done = Result(found, run.directory)
         if not _over(cluster, snapshot, found) and not options.dry_run:
@@ -87,18 +85,6 @@ def rotate_authorities(
             done.kubeconfig = options.kubeconfig
         done.seconds = time.time() - run.started
         return done
-
-
-def _look(cluster: Cluster) -> Snapshot:
-    """A snapshot in which every node told what it holds, or the last of those that were taken in a while."""
-    seen: list[Snapshot] = []
-
-    def silent(snapshot: Snapshot) -> tuple[Finding, ...]:
-        seen[:] = [snapshot]
-        return tuple(Finding("node.reachable", name, "unknown", why) for name, why in unknown(snapshot).items())
-
-    settle(lambda: collect(cluster), silent, deadline=GATE)
-    return seen[0]
 
 
 def describe(cluster: Cluster, plan: Plan, *, pause: bool) -> str:

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cpkit.errors import Unreachable
+from cpkit.errors import Refused, Unreachable
 from cpkit.facts.snapshot import Snapshot
+from cpkit.health.certs import AUTHORITIES, short
 from cpkit.inventory import Cluster
 from cpkit.journal import unfinished
 from cpkit.operations.leaves import Due, Target, due, replaced
@@ -82,7 +83,21 @@ def plan(cluster: Cluster, snapshot: Snapshot, options: Options) -> Plan:
     if not order and unknown:
         facts = snapshot.nodes[unknown[0]]
         raise Unreachable(f"its certificates are not known: {facts.error}", node=facts.name, hint=facts.hint)
+    refuse_absent_keys(snapshot, order)
     return Plan(target, order, resumed, unknown)
+
+
+def refuse_absent_keys(snapshot: Snapshot, nodes: tuple[str, ...]) -> None:
+    """Refused where a CA's key is kept elsewhere: nothing is signed there."""
+    for node in nodes:
+        for each in snapshot.nodes[node].certificates:
+            if each.path in AUTHORITIES and each.key == "absent":
+                hint = (
+                    "If it is kept elsewhere on purpose, have leaves signed there: cpkit rotate-certs --csr-dir FOLDER"
+                )
+                raise Refused(
+                    f"the key of {short(each.path)} is not there, so no leaf can be signed", node=node, hint=hint
+                )
 
 
 def renewing(target: Target) -> Pass:

@@ -5,15 +5,30 @@ from contextlib import AbstractContextManager, contextmanager
 
 from cpkit.facts.collect import collect
 from cpkit.facts.snapshot import Snapshot
+from cpkit.health import Finding, settle
 from cpkit.health.members import leader
 from cpkit.health.upkeep import successor
 from cpkit.inventory import Cluster
 from cpkit.journal import Run
+from cpkit.operations.authorities import unknown
 from cpkit.operations.etcd import hand_over
 from cpkit.operations.listener import Watcher
 from cpkit.operations.members import over_ssh
+from cpkit.rolling import GATE
 
 Stepping = Callable[[str], AbstractContextManager[None]]
+
+
+def look_at_all(cluster: Cluster) -> Snapshot:
+    """A snapshot in which every node told what it holds, or the last of those that were taken in a while."""
+    seen: list[Snapshot] = []
+
+    def silent(snapshot: Snapshot) -> tuple[Finding, ...]:
+        seen[:] = [snapshot]
+        return tuple(Finding("node.reachable", name, "unknown", why) for name, why in unknown(snapshot).items())
+
+    settle(lambda: collect(cluster), silent, deadline=GATE)
+    return seen[0]
 
 
 def looking(cluster: Cluster, run: Run) -> Callable[[], Snapshot]:

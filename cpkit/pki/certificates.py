@@ -60,8 +60,8 @@ class Profile:
     client: bool = True
 
 
-def certificate_to_pem(certificate: x509.Certificate) -> str:
-    """The certificate as PEM."""
+def certificate_to_pem(certificate: x509.Certificate | x509.CertificateSigningRequest) -> str:
+    """The certificate, or the request, as PEM."""
     return certificate.public_bytes(serialization.Encoding.PEM).decode()
 
 
@@ -78,7 +78,7 @@ def new_authority(common_name: str, *, key_type: str, days: int) -> Authority:
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - CLOCK_TOLERANCE)
         .not_valid_after(now + timedelta(days=days))
-        .add_extension(_key_usage(signs=True), critical=True)
+        .add_extension(key_usage(signs=True), critical=True)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(x509.SubjectAlternativeName([x509.DNSName(common_name)]), critical=False)
@@ -92,25 +92,30 @@ def issue(
 ) -> x509.Certificate:
     """A leaf for the profile, valid from `now` on; never outlives its authority."""
     now = now or datetime.now(UTC)
-    subject = [x509.NameAttribute(NameOID.COMMON_NAME, profile.common_name)]
-    if profile.organization:
-        subject.insert(0, x509.NameAttribute(NameOID.ORGANIZATION_NAME, profile.organization))
     builder = (
         x509.CertificateBuilder()
-        .subject_name(x509.Name(subject))
+        .subject_name(subject_of(profile))
         .issuer_name(authority.certificate.subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - CLOCK_TOLERANCE)
         .not_valid_after(min(now + timedelta(days=days), authority.certificate.not_valid_after_utc))
-        .add_extension(_key_usage(signs=False), critical=True)
-        .add_extension(x509.ExtendedKeyUsage(_extended_usages(profile)), critical=False)
+        .add_extension(key_usage(signs=False), critical=True)
+        .add_extension(x509.ExtendedKeyUsage(extended_usages(profile)), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_authority_key_identifier(authority), critical=False)
     )
     if profile.sans:
         builder = builder.add_extension(x509.SubjectAlternativeName(general_names(profile.sans)), critical=False)
     return builder.sign(authority.key, hashes.SHA256())
+
+
+def subject_of(profile: Profile) -> x509.Name:
+    """The subject of a leaf."""
+    subject = [x509.NameAttribute(NameOID.COMMON_NAME, profile.common_name)]
+    if profile.organization:
+        subject.insert(0, x509.NameAttribute(NameOID.ORGANIZATION_NAME, profile.organization))
+    return x509.Name(subject)
 
 
 def general_names(sans: Sequence[str]) -> list[x509.GeneralName]:
@@ -138,8 +143,8 @@ def misfit(certificate: x509.Certificate, profile: Profile, authority: Authority
     return difference(profile_of(certificate), profile)
 
 
-def profile_of(certificate: x509.Certificate) -> Profile:
-    """What a certificate says about its holder."""
+def profile_of(certificate: x509.Certificate | x509.CertificateSigningRequest) -> Profile:
+    """What a certificate, or a request for one, says about its holder."""
     subject = {attribute.oid: str(attribute.value) for attribute in certificate.subject}
     usages = _usages_of(certificate)
     return Profile(
@@ -151,7 +156,7 @@ def profile_of(certificate: x509.Certificate) -> Profile:
     )
 
 
-def sans_of(certificate: x509.Certificate) -> tuple[str, ...]:
+def sans_of(certificate: x509.Certificate | x509.CertificateSigningRequest) -> tuple[str, ...]:
     """The names and addresses a certificate is for."""
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
@@ -182,7 +187,7 @@ def _roles(profile: Profile) -> str:
     return " and ".join(word for word, holds in (("server", profile.server), ("client", profile.client)) if holds)
 
 
-def _usages_of(certificate: x509.Certificate) -> list[x509.ObjectIdentifier]:
+def _usages_of(certificate: x509.Certificate | x509.CertificateSigningRequest) -> list[x509.ObjectIdentifier]:
     try:
         return list(certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
     except x509.ExtensionNotFound:
@@ -194,12 +199,14 @@ def _authority_key_identifier(authority: Authority) -> x509.AuthorityKeyIdentifi
     return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier.value)
 
 
-def _extended_usages(profile: Profile) -> list[x509.ObjectIdentifier]:
+def extended_usages(profile: Profile) -> list[x509.ObjectIdentifier]:
+    """What a leaf of a profile may be used for."""
     wanted = [(profile.server, ExtendedKeyUsageOID.SERVER_AUTH), (profile.client, ExtendedKeyUsageOID.CLIENT_AUTH)]
     return [usage for holds, usage in wanted if holds]
 
 
-def _key_usage(*, signs: bool) -> x509.KeyUsage:
+def key_usage(*, signs: bool) -> x509.KeyUsage:
+    """What the key of an authority, or of a leaf, may do."""
     return x509.KeyUsage(
         digital_signature=True,
         key_encipherment=True,

@@ -91,7 +91,7 @@ def _leaf_files(node: NodeIdentity, authorities: Authorities, held: Held, renewa
             kept = embedded_credentials(held.get(ADMIN, ""))
         certificate, key = _keep_or_issue(*kept, leaf=leaf, authorities=authorities, node=node, renewal=renewal)
         if leaf.path == ADMIN:
-            yield NodeFile(ADMIN, _admin(node, authorities, certificate, key), "0600")
+            yield administrators(node, authorities.cluster.bundle_pem, certificate, key)
         else:
             yield NodeFile(f"{stem}.key", key, "0600", leaf.owner)
             yield NodeFile(f"{stem}.crt", certificate, "0644")
@@ -155,13 +155,15 @@ def _controllers(node: NodeIdentity) -> Iterator[NodeFile]:
         yield NodeFile(f"{KUBECONFIGS}/{name}.kubeconfig", content, "0600")
 
 
-def _admin(node: NodeIdentity, authorities: Authorities, certificate: str, key: str) -> str:
-    return kubeconfig(
+def administrators(node: NodeIdentity, bundle: str, certificate: str, key: str) -> NodeFile:
+    """The administrators' kubeconfig, which embeds its credentials and all that it trusts."""
+    content = kubeconfig(
         server=f"https://{node.endpoint_host}:{node.endpoint_port}",
-        authority=f"certificate-authority-data: {_encoded(authorities.cluster.bundle_pem)}",
+        authority=f"certificate-authority-data: {_encoded(bundle)}",
         user="kubernetes-admin",
         credentials=f"client-certificate-data: {_encoded(certificate)}\n      client-key-data: {_encoded(key)}",
     )
+    return NodeFile(ADMIN, content, "0600")
 
 
 def kubeconfig(*, server: str, authority: str, user: str, credentials: str) -> str:

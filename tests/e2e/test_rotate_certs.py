@@ -282,6 +282,72 @@ def test_a_rotation_killed_on_the_second_node_is_taken_up_and_renews_nothing_twi
     assert rotate(cluster).stdout.count("no leaf is due") == 1
 
 
+# A CA whose key no node has.
+
+
+def sign(folder: Path, authorities: Authorities, home: Path) -> None:
+    """What whoever keeps the keys does, as the page in the folder says."""
+    held = {"etcd": authorities.etcd, "front_proxy": authorities.front_proxy, "cluster": authorities.cluster}
+    for name, authority in held.items():
+        (home / f"{name}.crt").write_text(authority.certificate_pem)
+        (home / f"{name}.key").write_text(authority.key_pem)
+    named = [line.split("|") for line in (folder / "README.md").read_text().splitlines() if line.startswith("| `cp")]
+    for _, request, ca, *_ in named:
+        name, signer = str(folder / request.strip(" `")), str(home / ca.strip())
+        words = ["-CA", f"{signer}.crt", "-CAkey", f"{signer}.key", "-days", "90", "-copy_extensions", "copy"]
+        words += ["-out", name.removesuffix(".csr") + ".crt"]
+        subprocess.run(["openssl", "x509", "-req", "-in", name, *words], check=True, capture_output=True, timeout=20)
+
+
+def test_leaves_are_signed_by_a_ca_whose_key_no_node_has(cluster: Cluster, tmp_path: Path) -> None:
+    cluster.settle()
+    folder, leaves = tmp_path / "requests", ("apiserver", "etcd/server", "scheduler", "admin.conf")
+    words = ("--only", ",".join(leaves), "--csr-dir", str(folder))
+    authorities, before, started = authorities_of(cluster), serials(cluster), cluster.unit_starts()
+    move = f"cd {PKI} && for each in ca front-proxy-ca etcd/ca; do mv $each.key"
+    cluster.on_each(f"{move} $each.key.away; done")
+    try:
+        assert listed(cluster)[0] == Exit.OK, "a CA's key may be kept elsewhere"
+        refused = rotate(cluster, "--only", "scheduler")
+        assert (refused.returncode, "--csr-dir" in refused.stderr) == (Exit.REFUSED, True), refused.stderr
+        asked = rotate(cluster, *words)
+        assert asked.returncode == 0, asked.stderr
+        assert serials(cluster) == before, "what is in use stays as it is until the certificates are there"
+        requests = {path: path.read_bytes() for path in folder.rglob("*.csr")}
+        assert len(requests) == 3 * len(leaves)
+        assert not any(b"PRIVATE KEY" in path.read_bytes() for path in folder.rglob("*") if path.is_file())
+        sign(folder, authorities, tmp_path)
+        good = (folder / "cp2/scheduler.crt").read_text()
+        (folder / "cp2/scheduler.crt").write_text((folder / "cp3/scheduler.crt").read_text())
+        (folder / "cp1/etcd-server.crt").rename(folder / "cp1/etcd-peer.crt")
+        wrong = rotate(cluster, *words)
+        assert wrong.returncode == Exit.USAGE, wrong.stdout
+        for told in ("cp2/scheduler.crt: is for another key", "cp1/etcd-server.crt: is missing"):
+            assert told in wrong.stderr
+        assert serials(cluster) == before
+        (folder / "cp2/scheduler.crt").write_text(good)
+        (folder / "cp1/etcd-peer.crt").rename(folder / "cp1/etcd-server.crt")
+        done = rotate(cluster, *words)
+        assert done.returncode == 0, done.stderr
+        told = json.loads(max(runs_of(cluster, "rotate-signed")).joinpath("report.json").read_text())
+        assert told["availability"]["failed"] == 0
+        assert cluster.unit_starts() == started
+        after = credentials(cluster)
+        changed = {place for place, serial in before.items() if after[place]["serial"] != serial}
+        assert changed == {(node, leaf) for node in cluster.control_plane for leaf in leaves}
+        assert {after[place]["level"] for place in changed} == {"ok"}
+        assert 89 <= after["cp1", "apiserver"]["days_left"] <= 90
+        assert set(cluster.on_each("ls -d /var/lib/cpkit/requests 2>/dev/null || true").values()) == {""}
+        assert "nothing is left" in rotate(cluster, *words).stdout
+    finally:
+        cluster.on_each(f"{move}.away $each.key; done")
+    cluster.settle()
+
+
+def runs_of(cluster: Cluster, operation: str) -> list[Path]:
+    return list((state_dir() / "clusters" / cluster.lab.name / "runs").glob(f"*-{operation}"))
+
+
 # After the end.
 
 

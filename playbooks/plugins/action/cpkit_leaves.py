@@ -9,6 +9,7 @@ from ansible.plugins.action import ActionBase
 
 from cpkit.backup.handing import received_files
 from cpkit.pki import Authorities, NodeFile, NodeIdentity, Renewal, ended, handed_files, leaf_files, node_files
+from cpkit.pki.requests import signed_files
 
 # Connections to the API that authenticate with an ended certificate fail until the next look at the file.
 CONTROLLERS = {"controller-manager": "kube-controller-manager.service", "scheduler": "kube-scheduler.service"}
@@ -30,7 +31,7 @@ class ActionModule(ActionBase):
         try:
             files = _files(arguments, handed)
         except (KeyError, ValueError) as error:
-            return {"changed": False, "problem": f"the authorities on the node are not whole: {error}"}
+            return {"changed": False, "problem": f"what the node holds is not whole: {error}"}
         entries = [asdict(file) | {"secret": True} for file in files]
         result = self._execute_module(
             module_name="cpkit_files", module_args={"files": entries, **laying}, task_vars=task_vars
@@ -42,11 +43,15 @@ class ActionModule(ActionBase):
 def _files(arguments: dict[str, Any], handed: dict[str, str]) -> tuple[NodeFile, ...]:
     """The whole PKI of a node, or with `renew` only its leaves, those anew that it names.
 
-    Authorities that are handed take the place of those that the node holds, and are laid down with their leaves.
+    Authorities that are handed take the place of those that the node holds, and are laid down with their leaves. Of
+    leaves that were signed elsewhere, just these, and no authority is needed.
     """
-    authorities = Authorities.from_files({**arguments.pop("authorities"), **handed})
-    held, renew = arguments.pop("held"), arguments.pop("renew", None)
+    shared, held, renew = arguments.pop("authorities"), arguments.pop("held"), arguments.pop("renew", None)
+    signed = arguments.pop("signed", None)
     identity = NodeIdentity(**arguments | {"extra_sans": tuple(arguments.get("extra_sans", ()))})
+    if isinstance(signed, dict):
+        return signed_files(identity, held, signed)
+    authorities = Authorities.from_files({**shared, **handed})
     if handed:
         return handed_files(identity, authorities, held, handed)
     if renew is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: cpkit_pki_paths
 short_description: The PKI files of a control-plane node
-description: The files that cpkit reads before it creates or issues anything.
+description: The files that cpkit reads before it creates or issues anything; with C(requests), those for it as well.
 """
 
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 from ansible.plugins.lookup import LookupBase
 
 from cpkit.pki import held_paths
+from cpkit.pki.requests import request_paths
 
 
 class LookupModule(LookupBase):
@@ -20,4 +21,4 @@ class LookupModule(LookupBase):
 
     def run(self, terms: list[str], variables: dict[str, Any] | None = None, **options: Any) -> list[list[str]]:  # noqa: ARG002
         """One list."""
-        return [list(held_paths())]
+        return [[*held_paths(), *(request_paths() if "requests" in terms else ())]]
