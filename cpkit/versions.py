@@ -64,6 +64,18 @@ class VersionTable:
             raise UsageError(f"Kubernetes {version} is older than the oldest supported patch {row.floor}")
         return row
 
+    def meant(self, text: str = "") -> Version:
+        """The version a text means: a minor alone stands for its patch in the table, nothing for the default minor.
+
+        UsageError when it is no version, or not supported.
+        """
+        series = text.removeprefix("v") or self.default
+        if series in self.minors:
+            return self.minors[series].kubernetes
+        version = Version.parse(f"{series}.0" if series.count(".") == 1 else series)
+        self.minor(version)
+        return version
+
 
 @cache
 def version_table() -> VersionTable:

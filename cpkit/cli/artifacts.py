@@ -11,7 +11,6 @@ from cpkit.errors import Exit, UsageError
 
 if TYPE_CHECKING:
     from cpkit.artifacts import Entry, Target
-    from cpkit.versions import Version
 
 app = new_app("Fetch, verify and export Kubernetes and etcd binaries.")
 
@@ -132,22 +131,15 @@ def _targets(version: str, etcd_version: str, arch: Arch | None, only: Only | No
     from cpkit.artifacts import ETCD, KUBERNETES, Target, host_arch
     from cpkit.versions import Version, version_table
 
-    kubernetes = _kubernetes(version)
-    row = version_table().minor(kubernetes)
+    table = version_table()
+    kubernetes = table.meant(version)
+    row = table.minor(kubernetes)
     etcd = Version.parse(etcd_version) if etcd_version else row.etcd
     if only is not Only.ETCD and etcd < row.etcd_floor:
         raise UsageError(f"etcd {etcd} is older than {row.etcd_floor}, the oldest for Kubernetes {kubernetes.series}")
     name = arch.value if arch else host_arch()
     targets = [Target(KUBERNETES, kubernetes, name), Target(ETCD, etcd, name)]
     return [target for target in targets if only is None or target.product.name == only.value]
-
-
-def _kubernetes(text: str) -> "Version":
-    from cpkit.versions import Version, version_table
-
-    table = version_table()
-    minor = table.minors.get((text or table.default).removeprefix("v"))
-    return minor.kubernetes if minor else Version.parse(text)
 
 
 def _entries() -> "list[Entry]":

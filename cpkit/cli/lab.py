@@ -30,7 +30,7 @@ def up(
     balancers: Annotated[int | None, typer.Option(help="Load balancers: 0 to 2.  [default: 2]")] = None,
     spare: Annotated[int | None, typer.Option(help="Machines that belong to no cluster yet.  [default: 0]")] = None,
     kubernetes_version: Annotated[
-        str | None, typer.Option(help="Version for the inventory, as 1.36.3.  [default: cpkit's]")
+        str | None, typer.Option(help="Version for the inventory, as 1.36.3 or 1.36.  [default: cpkit's]")
     ] = None,
 ) -> None:
     """Make a lab, or bring one back: missing machines are made, stopped ones started, more added."""

@@ -16,7 +16,7 @@ from cpkit.inventory.loading import load
 from cpkit.inventory.problems import InvalidInventory
 from cpkit.inventory.schema import hosts_schema, variables_schema
 from cpkit.inventory.template import all_yml, hosts_yml
-from cpkit.versions import Version, version_table
+from cpkit.versions import version_table
 
 Machine = tuple[str, str]  # name and address
 
@@ -92,7 +92,8 @@ def _write(draft: Path, request: Request, name: str) -> None:
         "ansible_ssh_private_key_file": _tilde(request.key),
         "cluster_name": name,
         "cluster_endpoint": request.endpoint,
-        "cluster_kubernetes_version": _version(request.kubernetes_version),
+        # Pinned: without one in the inventory, a newer cpkit would mean a newer cluster.
+        "cluster_kubernetes_version": str(version_table().meant(request.kubernetes_version)),
     }
     files = {
         "hosts.yml": hosts_yml(name, request.command, request.control_plane, request.load_balancers),
@@ -103,17 +104,6 @@ def _write(draft: Path, request: Request, name: str) -> None:
     for path, text in files.items():
         (draft / path).parent.mkdir(exist_ok=True)
         (draft / path).write_text(text, encoding="utf-8")
-
-
-def _version(asked: str) -> str:
-    """The version to pin: without one in the inventory, a newer cpkit would mean a newer cluster."""
-    table = version_table()
-    series = asked.removeprefix("v") or table.default
-    if series in table.minors:
-        return str(table.minors[series].kubernetes)
-    version = Version.parse(series if series.count(".") > 1 else f"{series}.0")
-    table.minor(version)
-    return str(version)
 
 
 def _joined(machines: tuple[Machine, ...]) -> str:

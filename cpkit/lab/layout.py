@@ -6,7 +6,7 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Literal
 
 from cpkit.errors import UsageError
-from cpkit.versions import Version, version_table
+from cpkit.versions import version_table
 
 DEFAULT_LAB = "lab"
 # Labs that are committed as inventories keep their network on every machine.
@@ -125,7 +125,7 @@ def grown(layout: Layout, sizes: Sizes, *, shrink: bool = False) -> Layout:
         control_plane=layout.control_plane if sizes.control_plane is None else sizes.control_plane,
         balancers=layout.balancers if sizes.balancers is None else sizes.balancers,
         spares=layout.spares if sizes.spares is None else sizes.spares,
-        kubernetes_version=layout.kubernetes_version if sizes.kubernetes_version is None else sizes.kubernetes_version,
+        kubernetes_version=_version(layout, sizes),
     )
     lost = [machine.name for machine in layout.machines if machine not in wanted.machines]
     if lost and not shrink:
@@ -134,6 +134,11 @@ def grown(layout: Layout, sizes: Sizes, *, shrink: bool = False) -> Layout:
             hint=f"Ask for at least what it has, or begin anew: cpkit lab down {layout.name}",
         )
     return wanted
+
+
+def _version(layout: Layout, sizes: Sizes) -> str:
+    asked = layout.kubernetes_version if sizes.kubernetes_version is None else sizes.kubernetes_version
+    return str(version_table().meant(asked)) if asked else ""
 
 
 def _check_sizes(sizes: Sizes) -> None:
@@ -146,5 +151,3 @@ def _check_sizes(sizes: Sizes) -> None:
         raise UsageError(f"a lab has 0 to {MAX_BALANCERS} balancers, not {sizes.balancers}")
     if sizes.spares is not None and not 0 <= sizes.spares <= MAX_SPARES:
         raise UsageError(f"a lab has 0 to {MAX_SPARES} spare nodes, not {sizes.spares}")
-    if sizes.kubernetes_version:
-        version_table().minor(Version.parse(sizes.kubernetes_version))

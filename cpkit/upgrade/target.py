@@ -61,7 +61,7 @@ def target_of(
     An etcd that nobody named is never older than the one that runs: it does not go back by the way. For an upgrade that
     can be taken back it stays what it is.
     """
-    kubernetes = _kubernetes(to) if to else spec.kubernetes
+    kubernetes = version_table().meant(to) if to else spec.kubernetes
     emulates = _emulated(snapshot, kubernetes, rollback_safe=rollback_safe)
     row = version_table().minor(kubernetes)
     runs_now = running(snapshot, "etcd").values()
@@ -101,7 +101,7 @@ def target_before(spec: ClusterSpec, snapshot: Snapshot, *, to: str = "", etcd: 
     now = max((version for name in KUBERNETES for version in running(snapshot, name).values()), default=None)
     if now is None:
         raise Unreachable("which Kubernetes runs is not known", hint="See: cpkit health")
-    kubernetes = _kubernetes(to) if to else _kubernetes_before(spec, snapshot, now)
+    kubernetes = version_table().meant(to) if to else _kubernetes_before(spec, snapshot, now)
     chosen = Version.parse(etcd) if etcd else _etcd_before(spec, snapshot, now, kubernetes)
     return Target(kubernetes, _above_floor(chosen, kubernetes), verb="Take back")
 
@@ -199,15 +199,3 @@ def _before(snapshot: Snapshot, component: str) -> Iterable[Version]:
 
 def _numbers(series: str) -> tuple[int, ...]:
     return tuple(map(int, series.split(".")))
-
-
-def _kubernetes(text: str) -> Version:
-    """A version, or a minor alone, which stands for its patch in the table."""
-    table = version_table()
-    if text.removeprefix("v") in table.minors:
-        return table.minors[text.removeprefix("v")].kubernetes
-    if text.removeprefix("v").count(".") == 1:
-        raise UsageError(f"Kubernetes {text} is not supported", hint=f"Supported minors: {', '.join(table.minors)}.")
-    version = Version.parse(text)
-    table.minor(version)
-    return version

@@ -8,7 +8,7 @@ import pytest
 from cpkit.errors import UsageError
 from cpkit.lab.layout import RESERVED_NUMBERS, Layout, Sizes, checked_name, grown, new_layout
 from cpkit.lab.rendering import all_yml, hosts_yml, known_hosts
-from cpkit.versions import version_table
+from cpkit.versions import Version, version_table
 
 INVENTORIES = Path(__file__).parents[2] / "inventories"
 
@@ -90,6 +90,7 @@ def test_a_version_asked_for_is_in_the_inventory() -> None:
     version = str(version_table().minors["1.37"].kubernetes)
     layout = new_layout("t", 1, Sizes(kubernetes_version=version))
     assert f'cluster_kubernetes_version: "{version}"\n' in all_yml(layout, "/x")
+    assert new_layout("t", 1, Sizes(kubernetes_version=Version.parse(version).series)) == layout, "a minor is its patch"
     assert "cluster_kubernetes_version" not in all_yml(new_layout("t", 1, Sizes()), "/x")
 
 
