@@ -13,6 +13,7 @@ from tests.e2e.load import load
 from tests.e2e.raised import LabFactory, run_cpkit
 from tests.e2e.running import HEALTHY, Cluster, bootstrap
 
+pytestmark = pytest.mark.long
 SAN = "api.reconfigured.example.org"
 CHANGED = f"""
 kube_apiserver_extra_args: {{max-requests-inflight: "500"}}
