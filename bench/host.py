@@ -3,6 +3,7 @@
 import os
 import platform
 import subprocess
+from importlib.metadata import version
 from pathlib import Path
 
 from cpkit import __version__
@@ -28,12 +29,11 @@ def versions() -> dict[str, str]:
     """What was started."""
     table = version_table()
     row = table.minors[table.default]
-    ansible = _first_line("ansible-playbook", "--version")
     return {
         "cpkit": __version__,
         "Kubernetes": str(row.kubernetes),
         "etcd": str(row.etcd),
-        "ansible-core": ansible.partition("core ")[2].rstrip("]"),
+        "ansible-core": version("ansible-core"),
     }
 
 
