@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cpkit.cli.changing import cluster_of
+from cpkit.cli.changing import cluster_and_password
 from cpkit.cli.options import AskBecomePassOption, InventoryOption, Output, OutputOption, examples, names, new_app
 
 app = new_app()
@@ -43,8 +43,7 @@ def plan(
     from cpkit.ui.drift import page, to_json
     from cpkit.ui.run import TextView
 
-    cluster = cluster_of(inventory, ask_become_pass)
-    password = cluster.control_plane[0].ssh.become_password if ask_become_pass else ""
+    cluster, password = cluster_and_password(inventory, ask_become_pass)
     found = look(cluster, Options(names(only), become_password=password), TextView(listener())).plan
     if output is Output.JSON:
         typer.echo(json.dumps(to_json(found), indent=2))

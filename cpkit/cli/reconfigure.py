@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cpkit.cli.changing import DryRunOption, YesOption, cluster_of, confirming, result
+from cpkit.cli.changing import DryRunOption, YesOption, cluster_and_password, confirming, result
 from cpkit.cli.options import AskBecomePassOption, InventoryOption, Output, OutputOption, examples, names, new_app
 from cpkit.errors import Exit
 
@@ -54,8 +54,7 @@ def reconfigure(
     from cpkit.ui.run import JsonView, TextView
     from cpkit.watch import Watch
 
-    cluster = cluster_of(inventory, ask_become_pass)
-    password = cluster.control_plane[0].ssh.become_password if ask_become_pass else ""
+    cluster, password = cluster_and_password(inventory, ask_become_pass)
     options = Options(names(only), dry_run, allow_degraded, password)
     view: JsonView | TextView = JsonView() if output is Output.JSON else TextView(listener())
     try:
