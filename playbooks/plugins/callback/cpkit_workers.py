@@ -42,6 +42,24 @@ NAMES = {
 }
 
 
+def _hold() -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+
+def _let_go() -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+
+def _end_with(parent: int) -> None:
+    """Have a new worker ended by SIGTERM, and by the end of its parent.
+
+    Ansible's own handler is inherited: in a worker it raises, and where that is ignored, as here, the signal is lost.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    die_with(parent, signal.SIGTERM)
+    _let_go()
+
+
 class CallbackModule(CallbackBase):
     """Tells nothing."""
 
@@ -52,7 +70,7 @@ class CallbackModule(CallbackBase):
 
     def v2_playbook_on_start(self, playbook: Any) -> None:  # noqa: ARG002
         """Load, and keep the collector from touching what the workers share with their parent."""
-        os.register_at_fork(after_in_child=partial(die_with, os.getpid(), signal.SIGTERM))
+        os.register_at_fork(before=_hold, after_in_parent=_let_go, after_in_child=partial(_end_with, os.getpid()))
         for plugins, names in NAMES.items():
             for name in names:
                 plugins.get(name, class_only=True)
