@@ -36,14 +36,19 @@ def properties(unit: str) -> dict[str, str]:
     return dict(line.partition("=")[::2] for line in lines)
 
 
+def is_up(state: dict[str, str]) -> bool:
+    """Whether a unit of which systemd says this is up; one that keeps crashing is not."""
+    return state.get("ActiveState") in {"active", "reloading"}
+
+
 def is_running(unit: str) -> bool:
-    """Whether the unit is up; one that keeps crashing is not."""
-    return properties(unit).get("ActiveState") in {"active", "reloading"}
+    """Whether the unit is up now."""
+    return is_up(properties(unit))
 
 
-def runs_elsewhere(unit: str, folders: list[str]) -> str:
+def runs_elsewhere(state: dict[str, str], folders: list[str]) -> str:
     """The program of a running unit's main process, if it lies in none of the folders; else empty."""
-    pid = properties(unit).get("MainPID", "0")
+    pid = state.get("MainPID", "0")
     try:
         program = str(Path(f"/proc/{pid}/exe").readlink()) if pid != "0" else ""
     except OSError:
@@ -52,11 +57,11 @@ def runs_elsewhere(unit: str, folders: list[str]) -> str:
     return program if program and homes and Path(program).parent not in homes else ""
 
 
-def other_flags(unit: str, text: str) -> str:
+def other_flags(state: dict[str, str], text: str) -> str:
     """The flags with which a unit's main process was started otherwise than its file says; empty if not known."""
     found = COMMAND.search(text)
     command = found.group(1).replace("\\\n", " ") if found else ""
-    pid = properties(unit).get("MainPID", "0")
+    pid = state.get("MainPID", "0")
     try:
         started = Path(f"/proc/{pid}/cmdline").read_text().rstrip("\0").split("\0") if pid != "0" else []
     except OSError:
@@ -70,7 +75,7 @@ def other_flags(unit: str, text: str) -> str:
 def wait_until_started_with(unit: str, text: str, timeout: float = 10.0) -> None:
     """Wait until a unit's main process was started as its file says."""
     deadline = time.monotonic() + timeout
-    while flags := other_flags(unit, text):
+    while flags := other_flags(properties(unit), text):
         if time.monotonic() > deadline:
             raise UnitFailed(f"{unit} was started with another {flags} than its file has; see: systemctl cat {unit}")
         time.sleep(POLL)
@@ -79,17 +84,16 @@ def wait_until_started_with(unit: str, text: str, timeout: float = 10.0) -> None
 def wait_until_it_runs_from(unit: str, folders: list[str], timeout: float = 10.0) -> None:
     """Wait until a unit's main process is a program from one of the folders, not the one before."""
     deadline = time.monotonic() + timeout
-    while not is_running(unit) or runs_elsewhere(unit, folders):
+    while not is_up(state := properties(unit)) or runs_elsewhere(state, folders):
         if time.monotonic() > deadline:
-            program = runs_elsewhere(unit, folders) or "nothing"
+            program = runs_elsewhere(state, folders) or "nothing"
             raise UnitFailed(f"{unit} runs {program}, not what was selected\n{journal(unit)}")
         time.sleep(POLL)
 
 
-def lacks(unit: str) -> str:
+def lacks(state: dict[str, str]) -> str:
     """What a unit needs that is to run now and after each boot: start, enable, or nothing."""
-    state = properties(unit)
-    if state.get("ActiveState") not in {"active", "reloading"}:
+    if not is_up(state):
         return "start"
     return "" if state.get("UnitFileState") in {"enabled", "static"} else "enable"
 
@@ -97,11 +101,11 @@ def lacks(unit: str) -> str:
 def bring_up(unit: str, *, restart: bool, reload: bool) -> str:
     """Enable and start a unit, or restart or reload it; says which of these was needed ('' for none)."""
     state = properties(unit)
-    running = state.get("ActiveState") in {"active", "reloading"}
-    verb = "restart" if restart and running else "reload" if reload and running else "" if running else "start"
+    verb = lacks(state)
+    if is_up(state):
+        verb = "restart" if restart else "reload" if reload else verb
     if state.get("UnitFileState") not in {"enabled", "static"}:
         systemctl("enable", "--quiet", unit)
-        verb = verb or "enable"
     if verb in {"start", "restart", "reload"}:
         if verb == "start":
             systemctl("reset-failed", unit, check=False)

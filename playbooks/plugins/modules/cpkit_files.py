@@ -104,9 +104,10 @@ from ansible.module_utils.cpkit_kept import keep
 from ansible.module_utils.cpkit_units import (
     UnitFailed,
     bring_up,
-    is_running,
+    is_up,
     lacks,
     other_flags,
+    properties,
     runs_elsewhere,
     systemctl,
     wait_until_it_runs_from,
@@ -143,12 +144,13 @@ def lay_down(module: AnsibleModule, wanted: dict[str, Any], done: dict[str, Any]
     """Compare, refuse or apply, then bring the unit up; what was done is added to what was done before."""
     plan = Plan(wanted["files"], wanted["directories"])
     unit = wanted["unit"]
-    other = _runs_otherwise(wanted) if unit else ""
+    state = properties(unit) if unit else {}
+    other = _runs_otherwise(wanted, state)
     differs = bool(plan.paths or other)
     done["changed"] |= differs
     done["paths"] += plan.paths
     done["diff"] += plan.diffs() if module._diff else []  # noqa: SLF001
-    if unit and differs and wanted["on_change"] == "refuse" and is_running(unit):
+    if differs and wanted["on_change"] == "refuse" and is_up(state):
         if not module.check_mode:
             module.fail_json(
                 msg=f"{unit} is running and these would change: {', '.join(plan.paths) or other}. "
@@ -158,43 +160,52 @@ def lay_down(module: AnsibleModule, wanted: dict[str, Any], done: dict[str, Any]
                 **done,
             )
         done["warnings"].append(f"{unit} is running: bootstrap would refuse these changes")
-    action = (_needed(wanted) if differs else "") or lacks(unit) if unit else ""
+    action = _needed(wanted, state, differs=differs)
     if action:
         done["units"].append({"unit": unit, "action": action, "paths": plan.paths, "why": "" if plan.paths else other})
     if module.check_mode:
         done["changed"] |= bool(action)
         return
     try:
-        if wanted["keep"] and plan.files:
-            keep([str(entry["path"]) for entry in plan.files], wanted["keep"])
-        if unit and differs and wanted["on_change"] == "restart":
-            PENDING.mkdir(mode=0o755, parents=True, exist_ok=True)
-            _pending(unit).touch()
-        plan.apply()
-        if plan.paths:
-            _run(module, wanted["commands"])
-        if unit and (action := _bring_up(wanted, changed=differs)):
+        _apply(module, wanted, plan, other)
+        if unit and (action := _bring_up(wanted, action, changed=differs)):
             done["unit_action"], done["changed"] = action, True
     except (UnitFailed, OSError, KeyError) as error:
         module.fail_json(msg=str(error), **done)
 
 
-def _needed(wanted: dict[str, Any]) -> str:
-    """What a unit that runs needs to take a change up; empty for one that does not run."""
-    how = "reload" if wanted["on_change"] == "reload" else "restart"
-    return how if is_running(str(wanted["unit"])) else ""
+def _needed(wanted: dict[str, Any], state: dict[str, str], *, differs: bool) -> str:
+    """What the unit needs: to take a change up if it runs, else to run; empty for nothing, and without a unit."""
+    if not wanted["unit"]:
+        return ""
+    if differs and is_up(state):
+        return "reload" if wanted["on_change"] == "reload" else "restart"
+    return lacks(state)
 
 
-def _bring_up(wanted: dict[str, Any], *, changed: bool) -> str:
+def _apply(module: AnsibleModule, wanted: dict[str, Any], plan: Plan, other: str) -> None:
+    if wanted["keep"] and plan.files:
+        keep([str(entry["path"]) for entry in plan.files], wanted["keep"])
+    if wanted["unit"] and (plan.paths or other) and wanted["on_change"] == "restart":
+        PENDING.mkdir(mode=0o755, parents=True, exist_ok=True)
+        _pending(wanted["unit"]).touch()
+    plan.apply()
+    if plan.paths:
+        _run(module, wanted["commands"])
+
+
+def _bring_up(wanted: dict[str, Any], needed: str, *, changed: bool) -> str:
     unit = str(wanted["unit"])
     if changed:
         systemctl("daemon-reload")
+    action = ""
     try:
-        action = bring_up(
-            unit,
-            restart=changed and wanted["on_change"] == "restart",
-            reload=changed and wanted["on_change"] == "reload",
-        )
+        if changed or needed:
+            action = bring_up(
+                unit,
+                restart=changed and wanted["on_change"] == "restart",
+                reload=changed and wanted["on_change"] == "reload",
+            )
     finally:
         _pending(unit).unlink(missing_ok=True)
     if action and (folders := _selected(wanted)):
@@ -211,14 +222,14 @@ def _pending(unit: str) -> Path:
     return PENDING / f"{unit}.pending"
 
 
-def _runs_otherwise(wanted: dict[str, Any]) -> str:
-    """Why a unit has to be restarted though its files are right; empty when it has not."""
+def _runs_otherwise(wanted: dict[str, Any], state: dict[str, str]) -> str:
+    """Why a unit has to be restarted though its files are right; empty when it has not, or does not run."""
     unit = str(wanted["unit"])
-    if not is_running(unit):
+    if not is_up(state):
         return ""
-    if program := runs_elsewhere(unit, _selected(wanted)):
+    if program := runs_elsewhere(state, _selected(wanted)):
         return program
-    flags = other_flags(unit, _text(wanted))
+    flags = other_flags(state, _text(wanted))
     return f"what {unit} was started with{f': {flags}' if flags else ''}" if flags or _pending(unit).exists() else ""
 
 
