@@ -1,0 +1,45 @@
+"""What playbooks and roles name is there: Ansible takes a role without tasks for one that has nothing to do."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml  # type: ignore[import-untyped]
+
+from cpkit.paths import ansible_root
+
+ROOT = ansible_root()
+INCLUDES = ("ansible.builtin.import_role", "ansible.builtin.include_role")
+FILES = sorted([*ROOT.glob("playbooks/*.yml"), *ROOT.glob("roles/*/tasks/*.yml")])
+
+
+def named(node: Any) -> Iterator[tuple[str, str]]:
+    """The roles that a play or task uses, each with the file of its tasks."""
+    if isinstance(node, list):
+        for each in node:
+            yield from named(each)
+    elif isinstance(node, dict):
+        for role in node.get("roles") or []:
+            yield (role if isinstance(role, str) else role["role"]), "main"
+        for key in INCLUDES:
+            if key in node:
+                yield node[key]["name"], node[key].get("tasks_from", "main")
+        for each in node.values():
+            yield from named(each)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_role_that_is_named_has_the_tasks_that_are_meant(path: Path) -> None:
+    for role, tasks in named(yaml.safe_load(path.read_text())):
+        if "{{" in role:  # a component, each of which is laid down and started by `service`
+            assert tasks == "service"
+            continue
+        assert (ROOT / "roles" / role / "tasks" / f"{tasks}.yml").is_file(), f"{role}: {tasks}"
+
+
+def test_every_playbook_that_is_named_is_there() -> None:
+    for path in ROOT.glob("playbooks/*.yml"):
+        plays = yaml.safe_load(path.read_text())
+        for other in (play.get("ansible.builtin.import_playbook") for play in plays if isinstance(play, dict)):
+            assert other is None or (path.parent / other).is_file(), f"{path.name}: {other}"
