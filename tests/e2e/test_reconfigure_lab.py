@@ -1,6 +1,11 @@
 """A running cluster is given other flags and settings under load: planned, applied, proven, taken back, put right."""
 
 import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
@@ -11,7 +16,7 @@ from cpkit.errors import Exit
 from cpkit.paths import state_dir
 from tests.e2e.load import load
 from tests.e2e.raised import LabFactory, run_cpkit
-from tests.e2e.running import HEALTHY, Cluster, bootstrap
+from tests.e2e.running import HEALTHY, Cluster, await_that, bootstrap
 
 pytestmark = pytest.mark.long
 SAN = "api.reconfigured.example.org"
@@ -20,7 +25,21 @@ kube_apiserver_extra_args: {{max-requests-inflight: "500"}}
 etcd_extra_args: {{snapshot-count: "20000"}}
 load_balancer_algorithm: leastconn
 cluster_extra_sans: [{SAN}]
+cluster_feature_gates: {{ContextualLogging: false}}
+kube_apiserver_audit_policy: |
+  apiVersion: audit.k8s.io/v1
+  kind: Policy
+  rules: [{{level: Metadata}}]
 """
+# What the policy of before leaves out: who leads, told every two seconds.
+LEASES = 'grep -c \'leases/kube-scheduler.*"username":"system:kube-scheduler"\' /var/log/kubernetes/audit.log || true'
+ORDER = [
+    "Renew leaves",
+    "Reload balancer",
+    "Reconfigure etcd",
+    "Reconfigure kube-apiserver",
+    "Reconfigure the controllers",
+]
 DRIFT = 2
 LONGEST = 600.0
 
@@ -47,9 +66,30 @@ def reconfigure(cluster: Cluster, *words: str) -> CompletedProcess[str]:
 
 def report(cluster: Cluster) -> dict[str, Any]:
     """What the newest run left."""
-    run = max((state_dir() / "clusters" / cluster.lab.name / "runs").glob("*-reconfigure"))
-    found: dict[str, Any] = json.loads((run / "report.json").read_text())
+    found: dict[str, Any] = json.loads((newest(cluster) / "report.json").read_text())
     return found
+
+
+def journal(cluster: Cluster) -> str:
+    """What the newest run has written so far."""
+    path = newest(cluster) / "run.jsonl"
+    return path.read_text() if path.exists() else ""
+
+
+def newest(cluster: Cluster) -> Path:
+    """The folder of the newest run."""
+    return max((state_dir() / "clusters" / cluster.lab.name / "runs").glob("*-reconfigure"))
+
+
+@contextmanager
+def asked_for(cluster: Cluster, line: str) -> Iterator[None]:
+    """The inventory with one line more, for a while."""
+    held = variables(cluster).read_text()
+    variables(cluster).write_text(f"{held}{line}\n")
+    try:
+        yield
+    finally:
+        variables(cluster).write_text(held)
 
 
 def names_served(cluster: Cluster) -> dict[str, str]:
@@ -75,6 +115,7 @@ def starts(cluster: Cluster) -> dict[tuple[str, str], str]:
 def test_what_the_inventory_changes_is_planned_and_applied_with_no_failed_request(cluster: Cluster) -> None:
     assert plan(cluster)[0] == Exit.OK, "a new cluster has what its inventory asks for"
     leader = str(cluster.health().report["etcd"]["leader"])
+    assert set(cluster.on_each(LEASES).values()) == {"0"}
     variables(cluster).write_text(variables(cluster).read_text() + CHANGED)
 
     code, found = plan(cluster)
@@ -85,11 +126,14 @@ def test_what_the_inventory_changes_is_planned_and_applied_with_no_failed_reques
         ("haproxy", "reload"),
         ("etcd", "restart"),
         ("kube-apiserver", "restart"),
+        ("kube-controller-manager", "restart"),
+        ("kube-scheduler", "restart"),
     }
-    assert [sorted(each["nodes"]) for each in found["rounds"]] == [nodes, ["lb1", "lb2"], nodes, nodes]
-    assert [each["nodes"][-1] for each in found["rounds"] if "lb1" not in each["nodes"]] == [leader] * 3
+    assert [sorted(each["nodes"]) for each in found["rounds"]] == [nodes, ["lb1", "lb2"], nodes, nodes, nodes]
+    assert [each["nodes"][-1] for each in found["rounds"] if "lb1" not in each["nodes"]] == [leader] * 4
     told = json.dumps(found["changes"])
-    assert all(each in told for each in ("max-requests-inflight=500", "snapshot-count=20000", "leastconn", "apiserver"))
+    wanted = ("max-requests-inflight=500", "snapshot-count=20000", "leastconn", "apiserver", "ContextualLogging=false")
+    assert all(each in told for each in wanted)
 
     before = starts(cluster)
     with load(cluster.kubeconfig) as seen:
@@ -104,13 +148,14 @@ def test_what_the_inventory_changes_is_planned_and_applied_with_no_failed_reques
     assert all("--max-requests-inflight=500" in told for told in flags_of(cluster, "kube-apiserver").values())
     assert all("--snapshot-count=20000" in told for told in flags_of(cluster, "etcd").values())
     assert all(SAN in told for told in names_served(cluster).values())
-    restarted = {unit for unit, began in starts(cluster).items() if before[unit] != began}
-    assert restarted == {(node, unit) for node in nodes for unit in ("etcd", "kube-apiserver")}
+    for program in ("kube-apiserver", "kube-controller-manager", "kube-scheduler"):
+        assert all("--feature-gates=ContextualLogging=false" in told for told in flags_of(cluster, program).values())
+    await_that(lambda: any(count != "0" for count in cluster.on_each(LEASES).values()), 30)
+    assert {unit for unit, began in starts(cluster).items() if before[unit] != began} == set(before)
     turns = [step["step"] for step in report(cluster)["steps"] if " on " in step["step"]]
-    assert len(turns) == 3 * 3 + 2
+    assert len(turns) == 4 * 3 + 2
     assert [turn.rpartition(" on ")[0] for turn in turns] == sorted(
-        (turn.rpartition(" on ")[0] for turn in turns),
-        key=["Renew leaves", "Reload balancer", "Reconfigure etcd", "Reconfigure kube-apiserver"].index,
+        (turn.rpartition(" on ")[0] for turn in turns), key=ORDER.index
     )
     assert cluster.settle().rc == HEALTHY
 
@@ -125,16 +170,13 @@ def test_a_second_run_changes_nothing(cluster: Cluster) -> None:
 
 
 def test_what_cannot_be_changed_in_place_is_refused_before_anything_is_done(cluster: Cluster) -> None:
-    held, before = variables(cluster).read_text(), starts(cluster)
+    before = starts(cluster)
     for line, says in (
         ("cluster_service_cidr: 10.99.0.0/16", "not changed in place"),
         ('kube_scheduler_extra_args: {no-such-flag: "yes"}', "does not take the inventory's flags"),
     ):
-        variables(cluster).write_text(f"{held}{line}\n")
-        try:
+        with asked_for(cluster, line):
             done = reconfigure(cluster)
-        finally:
-            variables(cluster).write_text(held)
         assert done.returncode == Exit.REFUSED, done.stdout + done.stderr
         assert says in done.stderr
     assert starts(cluster) == before
@@ -184,3 +226,45 @@ def test_what_was_changed_by_hand_is_found_and_put_right(cluster: Cluster) -> No
     assert {unit for unit, began in starts(cluster).items() if before[unit] != began} == {("cp2", "kube-scheduler")}
     assert plan(cluster)[0] == Exit.OK
     assert cluster.settle().rc == HEALTHY
+
+
+def test_one_node_first_then_the_rest_and_ctrl_c_stops_after_a_node(cluster: Cluster) -> None:
+    def changed() -> set[str]:
+        return {node for node, told in flags_of(cluster, "kube-scheduler").items() if "--v=3" in told}
+
+    with asked_for(cluster, 'kube_scheduler_extra_args: {v: "3"}'):
+        done = reconfigure(cluster, "--only", "cp2")
+        assert done.returncode == Exit.OK, done.stdout + done.stderr
+        assert "Left for another run: cp1, cp3" in done.stdout
+        assert changed() == {"cp2"}
+
+        earlier = newest(cluster)
+        words = [sys.executable, "-m", "cpkit", "reconfigure", "-i", cluster.lab.name, "--yes"]
+        with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            await_that(lambda: newest(cluster) != earlier and "controllers on" in journal(cluster), 60)
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=LONGEST)
+        assert process.returncode == Exit.INTERRUPTED, out + err
+        assert "Run the same command again" in err
+        assert len(changed()) == 2, "the node under way was finished, and no other begun"
+
+        done = reconfigure(cluster)
+        assert done.returncode == Exit.OK, done.stdout + done.stderr
+        assert changed() == {"cp1", "cp2", "cp3"}
+        assert len([step for step in report(cluster)["steps"] if " on " in step["step"]]) == 1
+    assert reconfigure(cluster).returncode == Exit.OK
+    assert changed() == set()
+
+
+def test_a_balancer_that_does_not_serve_gets_its_files_back_and_the_other_is_left_alone(cluster: Cluster) -> None:
+    balancers = ["lb1", "lb2"]
+    files = cluster.on_each("sha256sum /etc/haproxy/haproxy.cfg /etc/keepalived/keepalived.conf", balancers)
+    began = cluster.on_each("systemctl show keepalived haproxy -p ExecMainStartTimestamp", ["lb2"])
+    with asked_for(cluster, "load_balancer_interface: eth9"):
+        done = reconfigure(cluster)
+    assert done.returncode == Exit.FAILED, done.stdout + done.stderr
+    assert "the balancer has those of before again" in done.stderr
+    assert cluster.on_each("sha256sum /etc/haproxy/haproxy.cfg /etc/keepalived/keepalived.conf", balancers) == files
+    assert cluster.on_each("systemctl show keepalived haproxy -p ExecMainStartTimestamp", ["lb2"]) == began
+    assert cluster.settle().rc == HEALTHY
+    assert plan(cluster)[0] == Exit.OK
