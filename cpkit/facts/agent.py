@@ -87,6 +87,9 @@ KEPT_ENCRYPTION = "/var/lib/cpkit/previous-encryption"  # as role encryption_key
 BALANCER_CA = "/etc/haproxy/kubernetes-ca.crt"
 KEY = re.compile(r"-----BEGIN ([A-Z ]*(?:PUBLIC|PRIVATE) KEY)-----(.+?)-----END \1-----", re.DOTALL)
 BLOCK = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\n?", re.DOTALL)
+MANAGER = "/etc/systemd/system/kube-controller-manager.service"
+SIGNING_KEY = re.compile(r"[\s\0]--cluster-signing-key-file=(\S+)")
+NO_SIGNER = re.compile(r"[\s\0]--controllers=\S*-(?:csrsigning|certificatesigningrequest-signing-controller)\b")
 EMULATED = re.compile(r"[\s\0]--emulated-version=(?:kube=)?(\d+\.\d+)")
 FSYNC = re.compile(r'^etcd_disk_wal_fsync_duration_seconds_bucket\{le="([^"]+)"\} (\S+)', re.MULTILINE)
 
@@ -223,6 +226,12 @@ def emulated(path: str) -> str:
     return found.group(1) if found else ""
 
 
+def missing_key(unit: str) -> str:
+    """The key that kube-controller-manager is to sign with, if it is not there; empty if it is not to sign at all."""
+    key = SIGNING_KEY.search(unit)
+    return key.group(1) if key and not NO_SIGNER.search(unit) and not os.path.exists(key.group(1)) else ""
+
+
 def flags(command_line: bytes) -> dict[str, str]:
     """Digests of a process's flags; the order of a list does not matter, nor do flags that are a node's own."""
     found = {}
@@ -241,6 +250,7 @@ def services(role: str) -> dict[str, Any]:
         "units": found,
         "components": {name: component(name, unit["pid"]) for name, unit in found.items()} if "etcd" in found else {},
         "flags": flags(read(f"/proc/{pid}/cmdline")) if pid else {},
+        "missing_key": missing_key(read(MANAGER).decode("utf-8", "replace")) if os.path.exists(MANAGER) else "",
     }
 
 

@@ -157,6 +157,7 @@ class Host:
     units: dict[str, Unit] = field(default_factory=dict)
     components: dict[str, Component] = field(default_factory=dict)
     flags: dict[str, str] = field(default_factory=dict)  # kube-apiserver's flags: name -> digest of the value
+    missing_key: str = ""  # that kube-controller-manager is to sign with
     files: dict[str, str] = field(default_factory=dict)  # path -> SHA-256
     probes: dict[str, Probe] = field(default_factory=dict)  # readyz, livez, kube-controller-manager, kube-scheduler
     leases: dict[str, Lease] = field(default_factory=dict)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from cpkit.facts.host import Lease
 from cpkit.facts.snapshot import Snapshot
-from cpkit.health.check import Seen, Verdict, check, fail, node_check, ok, unknown
+from cpkit.health.check import Seen, Verdict, check, fail, node_check, ok, unknown, warn
 
 ELECTED = ("kube-controller-manager", "kube-scheduler")
 
@@ -55,3 +55,18 @@ def healthy(seen: Seen) -> Iterator[Verdict]:
         else:
             text = f"{name}: {probe.error or f'HTTP {probe.status}'}"
             yield fail(text, f"On the node: systemctl status {name}, journalctl -u {name}")
+
+
+@node_check("controllers.signer")
+def signer(seen: Seen) -> Iterator[Verdict]:
+    """No controller manager is told to sign with a key that is not there: it would end as soon as it is elected."""
+    if not seen.host.missing_key:
+        yield ok("nothing is signed with a key that is missing")
+        return
+    text = f"kube-controller-manager is to sign with {seen.host.missing_key}, which is missing: elected, it will end"
+    yield warn(
+        text,
+        "Put the key back, or switch the signer off in the inventory (kube_controller_manager_extra_args:\n"
+        '  {controllers: "*,bootstrapsigner,tokencleaner,-certificatesigningrequest-signing-controller"}) and run:\n'
+        "  cpkit reconfigure",
+    )

@@ -63,6 +63,18 @@ def test_flags_are_digests_that_ignore_order_and_what_is_a_node_s_own() -> None:
     assert "false" not in one.values()
 
 
+def test_a_signing_key_is_missed_by_those_who_are_to_sign(tmp_path: Path) -> None:
+    key = tmp_path / "ca.key"
+    unit = f"ExecStart=/opt/x \\\n  --cluster-signing-key-file={key} \\\n  --controllers=*,tokencleaner{{off}} \\\n"
+    assert agent.missing_key(unit.format(off="")) == str(key)
+    for off in (",-csrsigning", ",-certificatesigningrequest-signing-controller,bootstrapsigner"):
+        assert agent.missing_key(unit.format(off=off)) == ""
+    assert agent.missing_key(unit.format(off=",-csrcleaner")) == str(key)
+    key.touch()
+    assert agent.missing_key(unit.format(off="")) == ""
+    assert agent.missing_key("ExecStart=/opt/x --controllers=*") == ""
+
+
 @pytest.mark.parametrize(
     ("path", "version"),
     [("/opt/cpkit/etcd/3.6.16/etcd", "3.6.16"), ("/opt/cpkit/etcd/3.6.16", "3.6.16"), ("/usr/bin/etcd", "")],

@@ -127,6 +127,7 @@ CASES: list[tuple[str, str, str, str, Spoil]] = [
         fact("cp3", "files", **{"/etc/kubernetes/encryption.yaml": "0"}),
     ),
     ("api.tokens", "fail", "cp3", "sa.pub", fact("cp3", "files", **{f"{PKI}/sa.pub": "0"})),
+    ("controllers.signer", "warn", "cp1", "ca.key", lambda raw: host(raw, "cp1").update(missing_key=f"{PKI}/ca.key")),
     ("controllers.lease", "fail", "", "renewed it 16 s ago", lease(age=16.0)),
     ("controllers.lease", "fail", "", "nobody", lease(holder="")),
     ("controllers.healthy", "fail", "cp1", "HTTP 500", fact("cp1", "probes", **{"kube-scheduler": {"status": 500}})),
