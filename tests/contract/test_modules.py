@@ -1,15 +1,18 @@
 """cpkit's own Ansible modules, each in a process and a folder of its own."""
 
+import grp
 import hashlib
 import json
 import os
 import stat
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cpkit.laid import lie_as_wanted
 from tests.contract.ansible_module import Answer, call
 
 SECRET = "never-to-be-seen-42"
@@ -414,6 +417,52 @@ def test_looking_takes_no_lock_and_heeds_none(claim: Claim, state: str, *, check
     answer = claim("bob@two", state=state, check=check)
     assert answer.values["held"] == {f"{claim.root}/ca.crt": "certificate"}
     assert not claim.lock.exists()
+
+
+SPOILS: dict[str, Callable[[Path], object]] = {
+    "nothing": lambda _: None,
+    "another content": lambda root: (root / "pki" / "key").write_text("other"),
+    "no content": lambda root: (root / "pki" / "key").write_text(""),
+    "a file's mode": lambda root: (root / "pki" / "key").chmod(0o640),
+    "a folder's mode": lambda root: (root / "pki").chmod(0o777),
+    "no file": lambda root: (root / "pki" / "key").unlink(),
+    "a link to the same": lambda root: (root / "pki" / "key").symlink_to((root / "pki" / "key").rename(root / "k")),
+    "another owner": lambda root: os.chown(root / "pki" / "key", 65534, -1),
+    "another group": lambda root: os.chown(root / "pki" / "key", -1, 65534),
+    "a folder's owner": lambda root: os.chown(root / "pki", 65534, 65534),
+}
+
+
+@as_root
+@pytest.mark.parametrize("spoil", SPOILS)
+@pytest.mark.parametrize("group", [None, grp.getgrgid(os.getgid()).gr_name])
+def test_by_what_was_seen_of_a_node_it_is_judged_as_on_the_node(claim: Claim, spoil: str, group: str | None) -> None:
+    folder = {"path": f"{claim.root}/pki", "mode": "0700", "owner": ME, "group": group}
+    key = {"path": f"{claim.root}/pki/key", "content": "key", "mode": "0600", "owner": ME, "group": group}
+    call("cpkit_files", {"files": [key], "directories": [folder]})
+    SPOILS[spoil](claim.root)
+    seen = claim("alice@one", paths=[key["path"]], looked_at=[folder["path"]]).values["seen"]
+    on_the_node = call("cpkit_files", {"files": [key], "directories": [folder]}, check=True)
+    assert lie_as_wanted([key], [folder], seen) is not on_the_node.changed
+    assert on_the_node.changed is (spoil != "nothing")
+
+
+def test_of_binaries_those_are_told_that_are_as_they_were_when_verified(claim: Claim) -> None:
+    root = claim.root / "opt"
+    paths = [root / "etcd" / "3.6.16" / name for name in ("etcd", "etcdctl", "gone")]
+    paths[0].parent.mkdir(parents=True)
+    record = {}
+    for path in paths:
+        path.write_text(path.name)
+        status = path.stat()
+        record[str(path)] = [f"of {path.name}", status.st_ino, status.st_size, status.st_mtime_ns]
+    (root / "verified.json").write_text(json.dumps(record))
+    (root / "etcd" / "current").symlink_to("3.6.16")
+    paths[1].write_text("other")
+    paths[2].unlink()
+    told = claim("alice@one", binaries=str(root)).values
+    assert told["verified"] == {str(paths[0]): "of etcd"}
+    assert told["selected"] == {"etcd": "3.6.16"}
 
 
 def test_two_owners_at_once_and_one_of_them_gets_the_lock(claim: Claim) -> None:

@@ -9,9 +9,11 @@ from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.template import trust_as_template
 
+from cpkit.laid import lie_as_wanted
+
 
 class ActionModule(ActionBase):
-    """Turns `template` into `content` for each file."""
+    """Turns `template` into `content` for each file; asks nothing of a node that holds all that, by what was `seen`."""
 
     TRANSFERS_FILES = False
 
@@ -20,6 +22,10 @@ class ActionModule(ActionBase):
         super().run(tmp, task_vars)
         arguments = self._filled(dict(self._task.args), task_vars or {})
         arguments["sets"] = [self._filled(dict(each), task_vars or {}) for each in arguments.get("sets") or []]
+        seen = arguments.pop("seen", {})
+        alone = not arguments["sets"] and not arguments.get("unit")
+        if alone and lie_as_wanted(arguments["files"], arguments.get("directories") or [], seen):
+            return {"changed": False, "paths": [], "units": []}
         return self._execute_module(module_name="cpkit_files", module_args=arguments, task_vars=task_vars)
 
     def _filled(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:

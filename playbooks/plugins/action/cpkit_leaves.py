@@ -8,6 +8,7 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 
 from cpkit.backup.handing import received_files
+from cpkit.laid import lie_as_wanted
 from cpkit.pki import Authorities, NodeFile, NodeIdentity, Renewal, ended, handed_files, leaf_files, node_files
 from cpkit.pki.requests import signed_files
 
@@ -25,6 +26,7 @@ class ActionModule(ActionBase):
         super().run(tmp, task_vars)
         arguments = dict(self._task.args)
         laying = {"directories": arguments.pop("directories", []), "keep": arguments.pop("keep", "")}
+        seen = arguments.pop("seen", {})
         stale = [unit for name, unit in CONTROLLERS.items() if ended(arguments["held"], name)]
         descriptor = arguments.pop("descriptor", None)
         handed = received_files(int(descriptor)) if descriptor is not None else {}
@@ -33,6 +35,8 @@ class ActionModule(ActionBase):
         except (KeyError, ValueError) as error:
             return {"changed": False, "problem": f"what the node holds is not whole: {error}"}
         entries = [asdict(file) | {"secret": True} for file in files]
+        if lie_as_wanted(entries, laying["directories"], seen):
+            return {"changed": False, "paths": [], "problem": "", "stale": []}
         result = self._execute_module(
             module_name="cpkit_files", module_args={"files": entries, **laying}, task_vars=task_vars
         )

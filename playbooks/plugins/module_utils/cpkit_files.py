@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import grp
+import hashlib
 import os
 import pwd
 import tempfile
@@ -82,6 +83,27 @@ def _ids(entry: dict[str, object]) -> tuple[int, int]:
     user = pwd.getpwnam(owner)
     group = entry.get("group")
     return user.pw_uid, grp.getgrnam(str(group)).gr_gid if group else user.pw_gid
+
+
+def look(path: Path) -> dict[str, object]:
+    """What decides whether a file or directory is as it should be, for whoever has no access to it; empty if neither.
+
+    `primary` tells whether its group is the one of its owner; `sha256` is a file's.
+    """
+    if path.is_symlink() or not (path.is_file() or path.is_dir()):
+        return {}
+    status = path.stat()
+    try:
+        owner, group = pwd.getpwuid(status.st_uid), grp.getgrgid(status.st_gid)
+    except KeyError:
+        return {}
+    seen: dict[str, object] = {
+        "mode": status.st_mode & 0o7777,
+        "owner": owner.pw_name,
+        "group": group.gr_name,
+        "primary": owner.pw_gid == status.st_gid,
+    }
+    return seen if path.is_dir() else seen | {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
 
 
 def _directory_differs(entry: dict[str, object]) -> bool:

@@ -50,13 +50,13 @@ missing:
 """
 
 import hashlib
-import json
 import os
 import shutil
 import tempfile
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.cpkit_verified import Record
 
 
 class Node:
@@ -64,11 +64,7 @@ class Node:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.record_path = root / "verified.json"
-        try:
-            self.record: dict[str, list[object]] = json.loads(self.record_path.read_text())
-        except (FileNotFoundError, ValueError):
-            self.record = {}
+        self.record = Record(root)
 
     def path(self, entry: dict[str, object]) -> Path:
         """Where a binary belongs."""
@@ -76,16 +72,15 @@ class Node:
 
     def holds(self, entry: dict[str, object]) -> bool:
         """Whether a verified binary is in place."""
-        path = self.path(entry)
+        path, sha256 = self.path(entry), str(entry["sha256"])
         try:
-            seen = identity(path)
+            if self.record.holds(path, sha256):
+                return True
         except FileNotFoundError:
             return False
-        if self.record.get(str(path)) == [entry["sha256"], *seen]:
-            return True
-        if digest(path) != entry["sha256"]:
+        if digest(path) != sha256:
             return False
-        self.record[str(path)] = [entry["sha256"], *seen]
+        self.record.note(path, sha256)
         return True
 
     def install(self, entry: dict[str, object], source: Path, placed: dict[str, Path]) -> None:
@@ -106,19 +101,7 @@ class Node:
         finally:
             shutil.rmtree(temporary.parent)
         placed[sha256] = target
-        self.record[str(target)] = [sha256, *identity(target)]
-
-    def save(self) -> None:
-        """Keep the record for the next run."""
-        temporary = self.record_path.with_suffix(".new")
-        temporary.write_text(json.dumps(self.record))
-        temporary.rename(self.record_path)
-
-
-def identity(path: Path) -> list[int]:
-    """What changes when a file's content does; its links may come and go."""
-    status = path.stat()
-    return [status.st_ino, status.st_size, status.st_mtime_ns]
+        self.record.note(target, sha256)
 
 
 def digest(path: Path) -> str:
@@ -176,7 +159,7 @@ def main() -> None:
             name for name, version in chosen.items() if select(node.root, name, version, check_mode=module.check_mode)
         ]
         if not module.check_mode:
-            node.save()
+            node.record.save()
     except (OSError, ValueError, KeyError) as error:
         module.fail_json(msg=str(error))
     for path in wanted["staged"].values():

@@ -23,6 +23,15 @@ options:
     type: list
     elements: str
     default: []
+  looked_at:
+    description: Further files and directories, of which only attributes and digests are returned.
+    type: list
+    elements: str
+    default: []
+  binaries:
+    description: Where binaries live.
+    type: str
+    default: /opt/cpkit
   etcd_data_dir:
     description: etcd's data directory.
     type: str
@@ -58,6 +67,20 @@ held:
   description: Path to content, for each of O(paths) that exists.
   type: dict
   returned: when not released
+seen:
+  description:
+    - Path to C(mode), C(owner), C(group), C(primary) and for files C(sha256), for each of O(paths) and O(looked_at).
+    - What is as it should be needs no further call.
+  type: dict
+  returned: when not released
+verified:
+  description: Path to checksum, of each binary that is as it was when it was verified.
+  type: dict
+  returned: when not released
+selected:
+  description: Component to the version of its binaries that is selected.
+  type: dict
+  returned: when not released
 started:
   description: Whether etcd has ever started here.
   type: bool
@@ -83,9 +106,12 @@ from pathlib import Path
 
 from ansible.module_utils import cpkit_lock
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.cpkit_files import look
+from ansible.module_utils.cpkit_verified import Record
 
 LOCK, RESTORE = cpkit_lock.LOCK, cpkit_lock.RESTORE
 API_SERVER = Path("/etc/systemd/system/kube-apiserver.service")
+NOTHING: dict[str, object] = {"held": {}, "seen": {}, "verified": {}, "selected": {}}
 ROOT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -107,6 +133,8 @@ def main() -> None:
             "state": {"type": "str", "choices": ["taken", "released", "read"], "default": "taken"},
             "owner": {"type": "str", "required": True},
             "paths": {"type": "list", "elements": "str", "default": []},
+            "looked_at": {"type": "list", "elements": "str", "default": []},
+            "binaries": {"type": "str", "default": "/opt/cpkit"},
             "etcd_data_dir": {"type": "str", "default": "/var/lib/etcd"},
             "during_restore": {"type": "bool", "default": False},
             "address": {"type": "str", "default": ""},
@@ -120,20 +148,25 @@ def main() -> None:
             cpkit_lock.release(LOCK, wanted["owner"])
         module.exit_json(changed=False)
     under_way = "" if wanted["state"] == "read" or wanted["during_restore"] else cpkit_lock.restoring(RESTORE)
-    nothing = {"held": {}, "started": False, "established": False, "interface": "", "missing": []}
+    nothing = {"started": False, "established": False, "interface": "", "missing": []} | NOTHING
     if under_way:
         module.exit_json(changed=False, problem=under_way, **nothing)
     refusal = cpkit_lock.take(LOCK, wanted["owner"]) if wanted["state"] == "taken" and not module.check_mode else ""
     if refusal:
         problem = f"{refusal}. If that run is dead, take the lock away: cpkit unlock"
         module.exit_json(changed=False, problem=problem, **nothing)
-    files = (Path(path) for path in wanted["paths"])
+    files = [Path(path) for path in wanted["paths"]]
+    seen = {str(path): look(path) for path in (*files, *map(Path, wanted["looked_at"]))}
+    record = Record(Path(wanted["binaries"]))
     module.exit_json(
         changed=False,
         problem="",
         interface=interface_of(wanted["address"]),
         missing=[name for name in wanted["commands"] if not shutil.which(name, path=ROOT_PATH)],
         held={str(path): path.read_text() for path in files if path.is_file()},
+        seen={path: told for path, told in seen.items() if told},
+        verified=record.unchanged(),
+        selected=record.selected(),
         # etcd's own criterion: a start that etcd refused leaves all but the log behind.
         started=any((Path(wanted["etcd_data_dir"]) / "member" / "wal").glob("*.wal")),
         established=API_SERVER.is_file(),

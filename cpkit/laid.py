@@ -1,0 +1,29 @@
+"""Whether files already lie on a node as they should, by what an earlier look at the node has told; pure."""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+Entry = Mapping[str, Any]  # path, mode and content, and perhaps owner and group; as for module cpkit_files
+Seen = Mapping[str, Mapping[str, Any]]  # by path: mode, owner, group, primary, and sha256 of a file
+
+
+def lie_as_wanted(files: Iterable[Entry], directories: Iterable[Entry], seen: Seen) -> bool:
+    """Whether every file and directory is there with its content, mode and owner; never true of links."""
+    return all(_file_fits(entry, seen.get(entry["path"], {})) for entry in files) and all(
+        "sha256" not in seen.get(entry["path"], {}) and _owned(entry, seen.get(entry["path"], {}))
+        for entry in directories
+    )
+
+
+def _file_fits(entry: Entry, there: Mapping[str, Any]) -> bool:
+    if "content" not in entry or "sha256" not in there:
+        return False
+    return hashlib.sha256(str(entry["content"]).encode()).hexdigest() == there["sha256"] and _owned(entry, there)
+
+
+def _owned(entry: Entry, there: Mapping[str, Any]) -> bool:
+    if not there:
+        return False
+    group = there["group"] == entry["group"] if entry.get("group") else bool(there["primary"])
+    return group and there["owner"] == (entry.get("owner") or "root") and there["mode"] == int(str(entry["mode"]), 8)
