@@ -58,14 +58,14 @@ def confirming(view: "TextView | JsonView", *, yes: bool) -> "Confirm":
 
 
 def confirming_by_name(view: "TextView | JsonView", name: str, given: str) -> "Confirm":
-    """What shows the plan, and wants the cluster's name typed."""
+    """What shows the plan, and wants the cluster's name typed; another name given is refused at once."""
+    if given not in {"", name}:
+        raise UsageError(f"--confirm says {given!r}, and the cluster is {name!r}")
 
     def confirm(plan: str) -> bool:
         view.pause()
         typer.echo(f"\n{plan}\n", err=True)
         if given:
-            if given != name:
-                raise UsageError(f"--confirm says {given!r}, and the cluster is {name!r}")
             return True
         if not sys.stdin.isatty():
             raise UsageError("nobody is there to confirm the plan", hint=f"Pass --confirm {name}, or --dry-run.")

@@ -168,7 +168,7 @@ def test_three_become_five_with_no_failed_request(grown: Grown) -> None:
 
 
 def test_five_become_three_and_what_they_held_is_moved_aside(grown: Grown) -> None:
-    done = run_cpkit("etcd", "move-leader", "cp5", "-i", grown.name)
+    done = run_cpkit("etcd", "move-leader", "--to", "cp5", "-i", grown.name)
     assert done.returncode == 0, done.stdout + done.stderr
     held = grown.cluster.on_each("sha256sum /etc/kubernetes/pki/apiserver.crt | cut -d' ' -f1", ["cp4"])["cp4"]
     with grown.without_a_failure():
