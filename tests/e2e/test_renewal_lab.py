@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -29,12 +30,21 @@ SETTINGS, STATUS, KEPT = "/etc/cpkit/renewal.json", "/var/lib/cpkit/renewal/stat
 FILES = f"cd {PKI} && sha256sum *.crt *.key etcd/*.crt etcd/*.key ../admin.conf"
 RUN = "systemctl start cpkit-renewal 2>/dev/null || true; systemctl stop cpkit-renewal"
 IMPATIENT = f"""sed -i 's/"wait": .*/"wait": 5/' {SETTINGS}"""
-ONCE_LAID = f"until [ -d {KEPT} ]; do sleep 0.05; done; systemctl kill -s "
+KILL = f"until [ -d {KEPT} ]; do sleep 0.05; done; systemctl kill -s KILL cpkit-renewal"
 LEFT = (
     "ls -d /opt/cpkit/renewal /etc/cpkit/renewal* /var/lib/cpkit/renewal /var/lib/cpkit/previous /run/cpkit/lock.json "
     "/var/lib/prometheus/node-exporter/cpkit_renewal* /var/lib/systemd/timers/*renewal* 2>/dev/null; "
-    "systemctl list-unit-files --no-legend 'cpkit-renewal*'"
+    "systemctl list-unit-files --no-legend 'cpkit-renewal*' || true"
 )
+# The scheduler sees what lay there when it was told to, and serves it whatever is laid down.
+DROPPED_IN = "/run/systemd/system/kube-scheduler.service.d"
+ANSWERS = "until curl -sk https://127.0.0.1:10259/healthz | grep -q ok; do sleep 0.2; done"
+APART = (
+    f"rm -rf /run/apart && cp -a {PKI} /run/apart && mkdir -p {DROPPED_IN} && "
+    f"printf '[Service]\\nBindReadOnlyPaths=/run/apart:{PKI}\\n' > {DROPPED_IN}/apart.conf && "
+    f"systemctl daemon-reload && systemctl restart kube-scheduler && {ANSWERS}"
+)
+BACK = f"rm -rf {DROPPED_IN} /run/apart && systemctl daemon-reload && systemctl restart kube-scheduler && {ANSWERS}"
 HISTORY = (
     f"timeout 3 /opt/cpkit/etcd/current/etcdctl --endpoints=https://127.0.0.1:2379 --cacert={PKI}/etcd/ca.crt "
     f"--cert={PKI}/etcd/healthcheck-client.crt --key={PKI}/etcd/healthcheck-client.key "
@@ -79,6 +89,16 @@ def shorten(cluster: Cluster, *names: str) -> None:
                 for kind, content in (("key", key_to_pem(key)), ("crt", certificate_to_pem(made))):
                     lines.append(f"cat > {PKI}/{leaf.name}.{kind} <<EOF\n{content}EOF")
         cluster.on_each("\n".join(lines), (node.name,))
+
+
+@contextmanager
+def unmoved(cluster: Cluster) -> Iterator[None]:
+    """While cp1's scheduler goes on with the leaf it has, so that no new one of the node is proven in use."""
+    cluster.on_each(APART, ("cp1",))
+    try:
+        yield
+    finally:
+        cluster.on_each(BACK, ("cp1",))
 
 
 def statuses(cluster: Cluster, *names: str) -> dict[str, dict[str, Any]]:
@@ -184,8 +204,8 @@ def test_what_is_not_in_use_is_taken_back_and_an_unfit_or_locked_node_is_left_al
     assert "alice@desk" in statuses(scheduled, "cp1")["cp1"]["error"]
     scheduled.lab.on("cp1", "rm /run/cpkit/lock.json")
     assert scheduled.on_each(FILES) == before
-    freeze = f"({ONCE_LAID} STOP kube-scheduler) & {RUN}; wait; systemctl kill -s CONT kube-scheduler"
-    scheduled.on_each(freeze, ("cp1",), timeout=LONGEST)
+    with unmoved(scheduled):
+        scheduled.on_each(RUN, ("cp1",), timeout=LONGEST)
     assert "the previous ones are back" in statuses(scheduled, "cp1")["cp1"]["error"]
     assert scheduled.on_each(FILES) == before
     health = scheduled.health_when(lambda seen: ("certs.renewal", "cp1") in seen.troubles("warn"))
@@ -194,10 +214,8 @@ def test_what_is_not_in_use_is_taken_back_and_an_unfit_or_locked_node_is_left_al
 
 def test_killed_when_the_new_leaves_lie_there_the_next_run_finishes(scheduled: Cluster) -> None:
     before = scheduled.on_each(FILES)
-    kill = (
-        f"({ONCE_LAID} KILL cpkit-renewal) & systemctl start cpkit-renewal || true; systemctl stop cpkit-renewal; wait"
-    )
-    scheduled.on_each(kill, ("cp1",), timeout=LONGEST)
+    with unmoved(scheduled):
+        scheduled.on_each(f"({KILL}) & {RUN}; wait", ("cp1",), timeout=LONGEST)
     assert scheduled.lab.on("cp1", f"ls -d {KEPT} /run/cpkit/lock.json | wc -l") == "2"
     scheduled.on_each(RUN, ("cp1",), timeout=LONGEST)
     assert "set to" in schedule(scheduled, "--yes"), "it mends the settings that were changed here"
