@@ -3,7 +3,7 @@
 from cpkit.pki.authorities import Authorities, adopt, create
 from cpkit.pki.certificates import Authority
 from cpkit.pki.leaves import NodeIdentity
-from cpkit.pki.node import NodeFile, ended, handed_files, held_paths, leaf_files, node_files
+from cpkit.pki.node import NodeFile, derived_paths, ended, handed_files, held_paths, leaf_files, node_files
 from cpkit.pki.renewal import Renewal
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "Renewal",
     "adopt",
     "create",
+    "derived_paths",
     "ended",
     "handed_files",
     "held_paths",

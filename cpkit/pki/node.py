@@ -16,6 +16,7 @@ from cpkit.pki.renewal import MISFITS, Renewal
 from cpkit.pki.renewal import Held as HeldLeaf
 
 NEXT_LOOK = timedelta(minutes=6)
+CONTROLLERS = {"controller-manager": "system:kube-controller-manager", "scheduler": "system:kube-scheduler"}
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,11 @@ def held_paths() -> tuple[str, ...]:
     stems = (f"{PKI}/{name}" for name in LEAVES)
     leaves = (f"{stem}.{kind}" for stem in stems for kind in ("crt", "key"))
     return (*SHARED_FILES, SERVICE_ACCOUNT_PUBLIC, *leaves, ADMIN)
+
+
+def derived_paths() -> tuple[str, ...]:
+    """The other files that `node_files` lays down; what they say follows from the first."""
+    return (SIGNING, *map(_kubeconfig_path, CONTROLLERS))
 
 
 def ended(held: Held, name: str) -> bool:
@@ -141,10 +147,7 @@ def _read_key(pem: str) -> PrivateKey | None:
 
 
 def _controllers(node: NodeIdentity) -> Iterator[NodeFile]:
-    for name, user in (
-        ("controller-manager", "system:kube-controller-manager"),
-        ("scheduler", "system:kube-scheduler"),
-    ):
+    for name, user in CONTROLLERS.items():
         content = kubeconfig(
             server=f"https://{node.address}:6443",
             authority=f"certificate-authority: {PKI}/ca.crt",
@@ -152,7 +155,11 @@ def _controllers(node: NodeIdentity) -> Iterator[NodeFile]:
             credentials=f"client-certificate: {PKI}/{name}.crt\n      client-key: {PKI}/{name}.key",
         )
         # Not NAME.conf: kubeadm's check-expiration stops at a file of that name that embeds no certificate.
-        yield NodeFile(f"{KUBECONFIGS}/{name}.kubeconfig", content, "0600")
+        yield NodeFile(_kubeconfig_path(name), content, "0600")
+
+
+def _kubeconfig_path(name: str) -> str:
+    return f"{KUBECONFIGS}/{name}.kubeconfig"
 
 
 def administrators(node: NodeIdentity, bundle: str, certificate: str, key: str) -> NodeFile:

@@ -13,7 +13,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from ruamel.yaml import YAML
 
 from cpkit.errors import Refused
-from cpkit.pki import Authorities, NodeIdentity, adopt, create, held_paths, node_files
+from cpkit.pki import Authorities, NodeIdentity, adopt, create, derived_paths, held_paths, node_files
 from cpkit.pki.authorities import ENCRYPTION, PKI, SERVICE_ACCOUNT_KEY, SHARED_FILES, SIGNING
 from cpkit.pki.certificates import Profile, issue
 from cpkit.pki.keys import key_from_pem, new_key
@@ -195,6 +195,10 @@ def test_a_super_admin_is_valid_for_a_day_and_on_no_node(authorities: Authoritie
 def test_a_second_call_with_what_the_first_gave_changes_nothing(authorities: Authorities, files: Files) -> None:
     held = {path: files[path] for path in held_paths()}
     assert changed(files, laid_down(NODE, authorities, held)) == set()
+
+
+def test_of_every_file_it_is_known_beforehand_that_it_lies_there(files: Files) -> None:
+    assert set(files) == {*held_paths(), *derived_paths()}
 
 
 def test_one_more_name_has_only_the_api_servers_leaf_issued_anew_and_keeps_its_key(
