@@ -77,6 +77,13 @@ def unheard(snapshot: Snapshot, *, etcd: bool) -> tuple[str, ...]:
     return tuple(sorted(silent | {name for name, status in statuses.items() if status.error}))
 
 
+def stopped(snapshot: Snapshot, name: str) -> bool:
+    """Whether it is known of a node, by the node itself, that its etcd does not run."""
+    host = snapshot.nodes[name].host if name in snapshot.nodes else None
+    unit = host.units.get("etcd") if host else None
+    return host is not None and not (unit and unit.running)
+
+
 def others(snapshot: Snapshot, names: Collection[str]) -> tuple[Finding, ...]:
     """What is not well with the rest of the cluster, by the checks that may hold up a change.
 

@@ -160,3 +160,12 @@ def test_new_nodes_need_an_address_and_old_ones_keep_theirs() -> None:
         node_plan.named(["cp4"], cluster)
     with pytest.raises(UsageError, match=r"cp1 has the address 10.203.0.11"):
         node_plan.named(["cp1=192.0.2.4"], cluster)
+
+
+def test_a_member_is_known_to_be_down_only_by_its_own_node() -> None:
+    def off(raw: Raw) -> None:
+        raw["nodes"]["cp2"]["host"]["units"]["etcd"].update(state="activating", sub="auto-restart")
+
+    assert node_plan.stopped(spoiled(off), "cp2")
+    assert not node_plan.stopped(spoiled(), "cp2")
+    assert not node_plan.stopped(spoiled(silence("cp2")), "cp2")
