@@ -419,6 +419,11 @@ def test_looking_takes_no_lock_and_heeds_none(claim: Claim, state: str, *, check
     assert not claim.lock.exists()
 
 
+def folder_instead(root: Path) -> None:
+    (root / "pki" / "key").unlink()
+    (root / "pki" / "key").mkdir()
+
+
 SPOILS: dict[str, Callable[[Path], object]] = {
     "nothing": lambda _: None,
     "another content": lambda root: (root / "pki" / "key").write_text("other"),
@@ -427,6 +432,7 @@ SPOILS: dict[str, Callable[[Path], object]] = {
     "a folder's mode": lambda root: (root / "pki").chmod(0o777),
     "no file": lambda root: (root / "pki" / "key").unlink(),
     "a link to the same": lambda root: (root / "pki" / "key").symlink_to((root / "pki" / "key").rename(root / "k")),
+    "a folder instead": folder_instead,
     "another owner": lambda root: os.chown(root / "pki" / "key", 65534, -1),
     "another group": lambda root: os.chown(root / "pki" / "key", -1, 65534),
     "a folder's owner": lambda root: os.chown(root / "pki", 65534, 65534),

@@ -117,7 +117,7 @@ def _file_differs(entry: dict[str, object]) -> bool:
         return _leads_to(path) != str(entry["link"])
     try:
         content = path.read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, IsADirectoryError):
         return True
     return content != str(entry["content"]).encode() or path.is_symlink() or _ownership_differs(path, entry)
 
@@ -143,7 +143,7 @@ def _diff(entry: dict[str, object]) -> dict[str, str]:
         return header | {"before": f"{_leads_to(path)}\n".lstrip(), "after": f"{entry['link']}\n"}
     if entry.get("secret"):
         return header | {"before": "(secret)\n" if path.exists() else "", "after": "(secret, changed)\n"}
-    before = path.read_text(errors="replace") if path.exists() else ""
+    before = path.read_text(errors="replace") if path.is_file() else ""
     return header | {"before": before, "after": str(entry["content"])}
 
 
