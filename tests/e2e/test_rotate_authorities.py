@@ -101,7 +101,9 @@ def rotate(cluster: Cluster, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def newest(cluster: Cluster) -> Path:
-    return max((state_dir() / "clusters" / cluster.lab.name / "runs").glob("*-rotate-authorities"))
+    """The folder of the last rotation of CAs; the cluster's own before the first."""
+    folder = state_dir() / "clusters" / cluster.lab.name
+    return max((folder / "runs").glob("*-rotate-authorities"), default=folder)
 
 
 def report(cluster: Cluster) -> dict[str, Any]:
