@@ -164,6 +164,14 @@ def read(path: str) -> bytes:
         return file.read()
 
 
+def text_of(path: str) -> str:
+    """What a file says; empty if it cannot be read."""
+    try:
+        return read(path).decode("utf-8", "replace")
+    except OSError:
+        return ""
+
+
 def output(*argv: str) -> str:
     """What a command printed."""
     return subprocess.run(argv, check=True, capture_output=True, timeout=PATIENCE).stdout.decode()
@@ -219,10 +227,7 @@ def component(name: str, pid: int) -> dict[str, Any]:
 
 def emulated(path: str) -> str:
     """The minor that the flags in a unit or a command line name for --emulated-version; empty for the program's own."""
-    try:
-        found = EMULATED.search(read(path).decode("utf-8", "replace"))
-    except OSError:
-        return ""
+    found = EMULATED.search(text_of(path))
     return found.group(1) if found else ""
 
 
@@ -250,7 +255,7 @@ def services(role: str) -> dict[str, Any]:
         "units": found,
         "components": {name: component(name, unit["pid"]) for name, unit in found.items()} if "etcd" in found else {},
         "flags": flags(read(f"/proc/{pid}/cmdline")) if pid else {},
-        "missing_key": missing_key(read(MANAGER).decode("utf-8", "replace")) if os.path.exists(MANAGER) else "",
+        "missing_key": missing_key(text_of(MANAGER)),
     }
 
 

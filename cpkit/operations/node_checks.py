@@ -22,17 +22,18 @@ def look_well(cluster: Cluster, besides: Collection[str], *, etcd: bool = True) 
     """A look at a cluster; one that misses a node besides those named may only have been too short, and is repeated."""
     seen: list[Snapshot] = []
 
-    def may_answer(snapshot: Snapshot, name: str) -> bool:
-        return bool(node_plan.reached(snapshot, name)) and not node_plan.stopped(snapshot, name)
-
     def missed(snapshot: Snapshot) -> list[Finding]:
         seen[:] = [snapshot]
         unheard = node_plan.unheard(snapshot, etcd=etcd)
-        silent = [name for name in unheard if name not in besides or may_answer(snapshot, name)]
+        silent = [name for name in unheard if name not in besides or _may_answer(snapshot, name)]
         return [Finding("node.reachable", name, "unknown", "it did not answer") for name in silent]
 
     settle(lambda: collect(cluster, deadline=LONG_LOOK if seen else SHORT_LOOK), missed, deadline=PATIENCE)
     return seen[0]
+
+
+def _may_answer(snapshot: Snapshot, name: str) -> bool:
+    return bool(node_plan.reached(snapshot, name)) and not node_plan.stopped(snapshot, name)
 
 
 def refuse_unfinished(cluster: Cluster, snapshot: Snapshot) -> None:

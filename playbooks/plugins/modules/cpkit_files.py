@@ -167,7 +167,7 @@ def lay_down(module: AnsibleModule, wanted: dict[str, Any], done: dict[str, Any]
         done["changed"] |= bool(action)
         return
     try:
-        _apply(module, wanted, plan, other)
+        _apply(module, wanted, plan, differs=differs)
         if unit and (action := _bring_up(wanted, action, changed=differs)):
             done["unit_action"], done["changed"] = action, True
     except (UnitFailed, OSError, KeyError) as error:
@@ -183,10 +183,10 @@ def _needed(wanted: dict[str, Any], state: dict[str, str], *, differs: bool) -> 
     return lacks(state)
 
 
-def _apply(module: AnsibleModule, wanted: dict[str, Any], plan: Plan, other: str) -> None:
+def _apply(module: AnsibleModule, wanted: dict[str, Any], plan: Plan, *, differs: bool) -> None:
     if wanted["keep"] and plan.files:
         keep([str(entry["path"]) for entry in plan.files], wanted["keep"])
-    if wanted["unit"] and (plan.paths or other) and wanted["on_change"] == "restart":
+    if wanted["unit"] and differs and wanted["on_change"] == "restart":
         PENDING.mkdir(mode=0o755, parents=True, exist_ok=True)
         _pending(wanted["unit"]).touch()
     plan.apply()
@@ -200,7 +200,7 @@ def _bring_up(wanted: dict[str, Any], needed: str, *, changed: bool) -> str:
         systemctl("daemon-reload")
     action = ""
     try:
-        if changed or needed:
+        if needed:
             action = bring_up(
                 unit,
                 restart=changed and wanted["on_change"] == "restart",
