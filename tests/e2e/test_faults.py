@@ -19,6 +19,7 @@ LONGEST_GAP = 4.0  # seconds in which no client got an answer through the endpoi
 # to end: for up to 3 s behind the balancer, and for up to 10 s where an API server asks a silent member of etcd.
 MOST_FAILED = 15
 PATIENCE = 2.0  # seconds a request may take
+STREAMS = 7.0  # seconds for which etcd, told to end, waits for its clients' streams
 CONFIGMAPS = "/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication"
 
 
@@ -222,3 +223,20 @@ def test_an_api_server_goes_on_when_whoever_holds_it_is_killed(cluster: Cluster)
         await_that(lambda: cluster.on_each(STATE, ["cp1"])["cp1"] != "T", 10)
         assert set(cluster.on_each(STATE, ["cp2", "cp3"]).values()) == {"T"}
     await_that(lambda: "T" not in cluster.on_each(STATE).values(), 10)
+
+
+def test_a_member_that_is_told_to_end_waits_for_no_watch_and_fails_no_request(cluster: Cluster) -> None:
+    leader = cluster.health().report["etcd"]["leader"]
+    follower = next(name for name in cluster.control_plane if name != leader)
+    line = (
+        "ss --no-header --tcp --numeric state established sport = :2379 | wc -l; "
+        "date +%s.%N; systemctl stop etcd; date +%s.%N; systemctl start etcd; "
+        "journalctl --unit etcd --grep 'closed etcd'"
+    )
+    with load(cluster.kubeconfig) as seen:
+        clients, began, ended, *closed = cluster.on_each(line, [follower])[follower].splitlines()
+    assert int(clients) > 0
+    assert float(ended) - float(began) < STREAMS
+    assert closed, "it ended in order"
+    assert not seen.errors, seen
+    assert not seen.lost()
