@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from cpkit import ansible
 from cpkit.errors import CpkitError, Locked
 from cpkit.journal import Run, owner
+from cpkit.operations.answering import answering
 from cpkit.operations.listener import Listener
 
 
@@ -26,7 +27,10 @@ class Plays:
             self.run.write(event["event"], **fields)
             self.listener.event(event)
 
-        outcome = ansible.run(play, log=self.run.log, on_event=on_event, keep_open=(self.run.lock, *self.keep_open))
+        with answering(play) as gate:
+            asking = replace(play, variables={**play.variables, "gate_descriptor": gate})
+            keep_open = (self.run.lock, *self.keep_open, gate)
+            outcome = ansible.run(asking, log=self.run.log, on_event=on_event, keep_open=keep_open)
         if outcome.failures:
             error = ansible.failure(outcome)
             if not isinstance(error, Locked):

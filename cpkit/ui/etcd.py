@@ -11,8 +11,9 @@ from rich.text import Text
 
 from cpkit.facts.snapshot import MemberRow, MemberStatus, Snapshot
 from cpkit.health.finding import Finding
+from cpkit.health.groups import grouped
 from cpkit.health.members import leader, membership
-from cpkit.ui.marks import MARKS, grouped
+from cpkit.ui.marks import MARKS
 
 MIB = 1 << 20
 

@@ -13,8 +13,9 @@ from rich.text import Text
 from cpkit.facts.snapshot import Snapshot
 from cpkit.health.finding import Finding
 from cpkit.health.gate import summary
+from cpkit.health.groups import URGENCY, grouped
 from cpkit.ui.health_tables import Page, balancers, control_plane, etcd
-from cpkit.ui.marks import MARKS, URGENCY, grouped, worst
+from cpkit.ui.marks import MARKS, worst
 
 INDENT = 2  # columns beside the page
 

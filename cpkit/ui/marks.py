@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from rich.text import Text
 
 from cpkit.health.finding import Finding, Level
+from cpkit.health.groups import URGENCY
 
 MARKS: dict[Level, tuple[str, str]] = {
     "ok": ("●", "green"),
@@ -12,7 +13,6 @@ MARKS: dict[Level, tuple[str, str]] = {
     "fail": ("✗", "bold red"),
     "unknown": ("?", "magenta"),
 }
-URGENCY: tuple[Level, ...] = ("fail", "unknown", "warn", "ok")
 
 
 def worst(findings: Iterable[Finding]) -> Level:
@@ -31,15 +31,3 @@ def marked(findings: Sequence[Finding], text: str) -> Text:
     level = worst(findings)
     mark, style = MARKS[level]
     return Text.assemble((mark, style), " ", (text, "" if level == "ok" else style))
-
-
-def grouped(findings: Sequence[Finding]) -> list[list[Finding]]:
-    """Findings by urgency; what many checks say of one node, or one check of many nodes, is said once."""
-    by_node: dict[tuple[str, ...], list[Finding]] = {}
-    for finding in findings:
-        by_node.setdefault((finding.level, finding.node, finding.text, finding.hint), []).append(finding)
-    groups: dict[tuple[object, ...], list[Finding]] = {}
-    for group in by_node.values():
-        checks = tuple(finding.check for finding in group)
-        groups.setdefault((group[0].level, checks, group[0].text, group[0].hint), []).extend(group)
-    return sorted(groups.values(), key=lambda group: URGENCY.index(group[0].level))

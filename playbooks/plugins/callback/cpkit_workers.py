@@ -28,6 +28,7 @@ NAMES = {
     loader.action_loader: (
         "assert",
         "cpkit_files",
+        "cpkit_gate",
         "cpkit_leaves",
         "cpkit_outcome",
         "normal",
