@@ -16,11 +16,11 @@ def make_lab() -> Iterator[LabFactory]:
     """
     names: list[str] = []
 
-    def make(*, nodes: int = 3, balancers: int = 2, spare: int = 0) -> RaisedLab:
+    def make(*, nodes: int = 3, balancers: int = 2, spare: int = 0, version: str = "") -> RaisedLab:
         name = f"e{secrets.token_hex(3)}"
         names.append(name)
         sizes = ("--nodes", str(nodes), "--balancers", str(balancers), "--spare", str(spare))
-        done = run_cpkit("lab", "up", name, *sizes)
+        done = run_cpkit("lab", "up", name, *sizes, *(("--kubernetes-version", version) if version else ()))
         assert done.returncode == 0, done.stderr
         return RaisedLab(name)
 

@@ -21,7 +21,7 @@ WRITTEN = f"{PATH}/configmaps"
 WATCH = "/api/v1/configmaps?watch=1&timeoutSeconds=3600"
 PACE = 0.05  # seconds between two requests of one client
 TIMEOUT = 10.0
-NEW, KEPT, WRITING = 2, 2, 2  # clients of each kind: 120 requests a second, if the machine is up to it
+CLIENTS = 2  # of each kind: 120 requests a second, if the machine is up to it
 
 
 @dataclass
@@ -111,11 +111,11 @@ class Load:
         if not self._over.is_set():
             self.watches_cut += 1
 
-    def run(self, watching: HTTPSConnection) -> "Iterator[Load]":
+    def run(self, watching: HTTPSConnection, each: int) -> "Iterator[Load]":
         watching.request("GET", WATCH)
         answer, stream = watching.getresponse(), watching.sock
         stream.settimeout(None)
-        kinds = ["new"] * NEW + ["kept"] * KEPT + ["write"] * WRITING
+        kinds = ["new", "kept", "write"] * each
         work = [*((self.client, kind) for kind in kinds), (self.watch, answer)]
         threads = [threading.Thread(target=target, args=(argument,), daemon=True) for target, argument in work]
         began = time.monotonic()
@@ -133,8 +133,8 @@ class Load:
 
 
 @contextmanager
-def load(kubeconfig: Path) -> Iterator[Load]:
-    """Ask as an administrator, from several clients at once, while the body runs."""
+def load(kubeconfig: Path, each: int = CLIENTS) -> Iterator[Load]:
+    """Ask as an administrator, from several clients of each kind at once, while the body runs."""
     body = YAML(typ="safe").load(kubeconfig)
     cluster, user = body["clusters"][0]["cluster"], body["users"][0]["user"]
     host, _, port = cluster["server"].removeprefix("https://").partition(":")
@@ -144,7 +144,7 @@ def load(kubeconfig: Path) -> Iterator[Load]:
     pair.write_bytes(b"\n".join(base64.b64decode(user[f"client-{part}-data"]) for part in ("certificate", "key")))
     context.load_cert_chain(pair)
     clients = Load(host, int(port or 443), context)
-    yield from clients.run(clients.connect())
+    yield from clients.run(clients.connect(), each)
 
 
 def again(error: str, *, kept: bool) -> float:
