@@ -22,6 +22,7 @@ from cpkit.pki.authorities import PUBLIC_CERTIFICATES
 ROOT = "kube-root-ca.crt"
 CLUSTER_INFO = "/api/v1/namespaces/kube-public/configmaps/cluster-info"
 PATIENCE = 10.0
+BORN = 30.0  # seconds in which a new cluster makes its service accounts
 EVERYWHERE = 120.0  # seconds until the controller manager has told every namespace; it may have to be elected first
 POLL = 1.0
 PAGE = 500
@@ -73,10 +74,15 @@ class Api:
         return json.loads(text)
 
 
-def account(api: Api, issuer: str) -> Account | None:
-    """A service account that every cluster has, for tokens that prove which keys are believed."""
-    found = api.get("/api/v1/namespaces/kube-system/serviceaccounts/default")
-    return Account(issuer, "kube-system", "default", found["metadata"]["uid"]) if found else None
+def account(api: Api, issuer: str) -> Account:
+    """A service account for tokens that prove which keys are believed; Unreachable when the cluster never makes it."""
+    deadline = time.monotonic() + BORN
+    while not (found := api.get("/api/v1/namespaces/kube-system/serviceaccounts/default")):
+        if time.monotonic() > deadline:
+            hint = "The controller manager makes it. On the nodes: journalctl -u kube-controller-manager"
+            raise Unreachable("kube-system has no service account named default, to prove keys with", hint=hint)
+        time.sleep(POLL)
+    return Account(issuer, "kube-system", "default", found["metadata"]["uid"])
 
 
 def publish(api: Api, bundle: str, listener: Listener) -> None:
