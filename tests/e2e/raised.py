@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cpkit.lab import inventory_dir, known_layout
+from cpkit.paths import state_dir
 
 
 def run_cpkit(*words: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
@@ -24,6 +25,15 @@ class RaisedLab:
     @property
     def inventory(self) -> Path:
         return inventory_dir(self.name)
+
+    @property
+    def kept(self) -> Path:
+        """What cpkit keeps of its cluster."""
+        return state_dir() / "clusters" / self.name
+
+    def runs(self, operation: str) -> list[Path]:
+        """The directories of an operation's runs, oldest first."""
+        return sorted((self.kept / "runs").glob(f"*Z-{operation}"))
 
     def do(self, verb: str, node: str) -> None:
         """`cpkit lab VERB` on one node: stop, start, pause."""

@@ -313,7 +313,7 @@ def test_no_secret_of_the_cluster_is_on_the_operators_disk(cluster: Cluster) -> 
     shown = f"{keys}; sed -n 's/^ *secret: *//p' /etc/kubernetes/encryption.yaml"
     needles = {word.encode() for told in cluster.on_each(shown).values() for word in told.split()}
     assert len(needles) > 10
-    kept = state_dir() / "clusters" / cluster.lab.name
+    kept = cluster.lab.kept
     folders = (kept, state_dir() / "labs" / cluster.lab.name, Path.home() / ".ansible", cluster.lab.inventory)
     files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
     assert any(path.name == "ansible.log" for path in files)

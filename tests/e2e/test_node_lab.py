@@ -17,7 +17,6 @@ from cpkit.errors import Exit
 from cpkit.facts.collect import collect
 from cpkit.inventory import load
 from cpkit.journal import read_events
-from cpkit.paths import state_dir
 from tests.e2e.load import load as requests
 from tests.e2e.raised import LabFactory, run_cpkit
 from tests.e2e.running import HEALTHY, Cluster, await_that, bootstrap, traffic
@@ -79,7 +78,7 @@ class Grown:
             process.wait()
 
     def runs(self, verb: str) -> list[Path]:
-        return sorted((state_dir() / "clusters" / self.name / "runs").glob(f"*-node-{verb}"))
+        return self.cluster.lab.runs(f"node-{verb}")
 
     def report(self, verb: str) -> dict[str, Any]:
         found: dict[str, Any] = json.loads((self.runs(verb)[-1] / "report.json").read_text())

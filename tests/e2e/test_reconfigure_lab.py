@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from cpkit.errors import Exit
-from cpkit.paths import state_dir
 from tests.e2e.load import load
 from tests.e2e.raised import LabFactory, run_cpkit
 from tests.e2e.running import HEALTHY, Cluster, await_that, bootstrap
@@ -78,7 +77,7 @@ def journal(cluster: Cluster) -> str:
 
 def newest(cluster: Cluster) -> Path:
     """The folder of the newest run."""
-    return max((state_dir() / "clusters" / cluster.lab.name / "runs").glob("*-reconfigure"))
+    return cluster.lab.runs("reconfigure")[-1]
 
 
 @contextmanager

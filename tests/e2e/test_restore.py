@@ -20,7 +20,6 @@ from cpkit.backup.keys import publics, read_identities
 from cpkit.errors import Exit
 from cpkit.facts.ground import Ground, survey
 from cpkit.inventory import load
-from cpkit.paths import state_dir
 from tests.e2e.bulk import multiply
 from tests.e2e.raised import LabFactory, run_cpkit
 from tests.e2e.running import Cluster, await_that, bootstrap
@@ -181,13 +180,13 @@ class Run:
             os.killpg(self.process.pid, by)
         said = self.process.communicate(timeout=LONGEST)[0]
         assert self.process.returncode == (Exit.INTERRUPTED if by == signal.SIGINT else -by)
-        with (state_dir() / "clusters" / self.saved.cluster.lab.name / "lock").open() as lock:
+        with (self.saved.cluster.lab.kept / "lock").open() as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
         return said
 
 
 def runs(saved: Saved) -> set[Path]:
-    return set((state_dir() / "clusters" / saved.cluster.lab.name / "runs").glob("*-restore"))
+    return set(saved.cluster.lab.runs("restore"))
 
 
 def restoring(saved: Saved) -> Run:
@@ -221,7 +220,7 @@ def test_a_lost_namespace_comes_back_and_watchers_list_anew(saved: Saved) -> Non
 
 def test_the_key_and_the_secrets_are_nowhere_on_the_operators_disk(saved: Saved) -> None:
     secret = next(line for line in saved.key.read_text().splitlines() if line.startswith("AGE-SECRET-KEY"))
-    for path in (state_dir() / "clusters" / saved.cluster.lab.name).rglob("*"):
+    for path in saved.cluster.lab.kept.rglob("*"):
         if path.is_file():
             data = path.read_bytes()
             assert secret.encode() not in data

@@ -22,7 +22,7 @@ from cpkit.facts.collect import collect
 from cpkit.inventory import Cluster, load
 from cpkit.journal import ORPHANS
 from cpkit.lab.engine import find_engine
-from cpkit.paths import ansible_root, state_dir
+from cpkit.paths import ansible_root
 from cpkit.ssh import connect, fan_out
 from tests.e2e.raised import LabFactory, RaisedLab, run_cpkit
 from tests.e2e.running import Cluster as BootedCluster
@@ -65,7 +65,7 @@ def cluster_ids(lab: RaisedLab) -> set[str]:
 
 
 def newest_run(lab: RaisedLab) -> Path | None:
-    runs = sorted((state_dir() / "clusters" / lab.name / "runs").glob("*-bootstrap"))
+    runs = lab.runs("bootstrap")
     return runs[-1] if runs else None
 
 

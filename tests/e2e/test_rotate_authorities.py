@@ -19,7 +19,7 @@ import pytest
 from cpkit.backup.handing import handed_files
 from cpkit.errors import Exit
 from cpkit.inventory import load as load_inventory
-from cpkit.paths import ansible_root, state_dir
+from cpkit.paths import ansible_root
 from cpkit.pki import Authorities
 from cpkit.pki.authorities import SERVICE_ACCOUNT_PUBLIC, SHARED_FILES
 from cpkit.pki.succession import begin
@@ -102,8 +102,7 @@ def rotate(cluster: Cluster, *words: str) -> subprocess.CompletedProcess[str]:
 
 def newest(cluster: Cluster) -> Path:
     """The folder of the last rotation of CAs; the cluster's own before the first."""
-    folder = state_dir() / "clusters" / cluster.lab.name
-    return max((folder / "runs").glob("*-rotate-authorities"), default=folder)
+    return [cluster.lab.kept, *cluster.lab.runs("rotate-authorities")][-1]
 
 
 def report(cluster: Cluster) -> dict[str, Any]:

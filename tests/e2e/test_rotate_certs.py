@@ -19,7 +19,7 @@ from cpkit.errors import Exit
 from cpkit.facts.collect import collect
 from cpkit.inventory import load as load_inventory
 from cpkit.operations.leaves import identity
-from cpkit.paths import ansible_root, state_dir
+from cpkit.paths import ansible_root
 from cpkit.pki import Authorities, create
 from cpkit.pki.authorities import SHARED_FILES
 from cpkit.pki.certificates import certificate_to_pem, issue
@@ -64,7 +64,8 @@ def report(cluster: Cluster) -> dict[str, Any]:
 
 
 def newest(cluster: Cluster, name: str) -> Path:
-    return max((state_dir() / "clusters" / cluster.lab.name / "runs").glob(f"*-rotate-certs/{name}"))
+    """The file of the last run that has it."""
+    return [path for run in cluster.lab.runs("rotate-certs") if (path := run / name).exists()][-1]
 
 
 def test_every_certificate_of_a_new_cluster_is_in_use(cluster: Cluster) -> None:
@@ -249,20 +250,18 @@ def test_new_leaves_that_are_not_taken_into_use_are_taken_back(cluster: Cluster)
 
 
 def journal(cluster: Cluster) -> list[dict[str, Any]]:
-    runs = sorted((state_dir() / "clusters" / cluster.lab.name / "runs").glob("*-rotate-certs/run.jsonl"))
-    if not runs:
-        return []
-    return [json.loads(line) for line in runs[-1].read_text().splitlines(keepends=True) if line.endswith("\n")]
+    text = newest(cluster, "run.jsonl").read_text()
+    return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
 
 @pytest.mark.parametrize("task", ["Renew the leaves", "Let go of the previous leaves"])
 def test_a_rotation_killed_on_the_second_node_is_taken_up_and_renews_nothing_twice(cluster: Cluster, task: str) -> None:
     cluster.settle()
     before = serials(cluster)
-    runs = len(list((state_dir() / "clusters" / cluster.lab.name / "runs").glob("*-rotate-certs")))
+    runs = len(cluster.lab.runs("rotate-certs"))
 
     def reached() -> bool:
-        new = len(list((state_dir() / "clusters" / cluster.lab.name / "runs").glob("*-rotate-certs"))) > runs
+        new = len(cluster.lab.runs("rotate-certs")) > runs
         return new and sum(e["event"] == "task" and e["name"] == task for e in journal(cluster)) == 2
 
     command = [sys.executable, "-m", "cpkit", "rotate-certs", "-i", cluster.lab.name, "--all", "--yes"]
@@ -329,7 +328,7 @@ def test_leaves_are_signed_by_a_ca_whose_key_no_node_has(cluster: Cluster, tmp_p
         (folder / "cp1/etcd-peer.crt").rename(folder / "cp1/etcd-server.crt")
         done = rotate(cluster, *words)
         assert done.returncode == 0, done.stderr
-        told = json.loads(max(runs_of(cluster, "rotate-signed")).joinpath("report.json").read_text())
+        told = json.loads(cluster.lab.runs("rotate-signed")[-1].joinpath("report.json").read_text())
         assert told["availability"]["failed"] == 0
         assert cluster.unit_starts() == started
         after = credentials(cluster)
@@ -342,10 +341,6 @@ def test_leaves_are_signed_by_a_ca_whose_key_no_node_has(cluster: Cluster, tmp_p
     finally:
         cluster.on_each(f"{move}.away $each.key; done")
     cluster.settle()
-
-
-def runs_of(cluster: Cluster, operation: str) -> list[Path]:
-    return list((state_dir() / "clusters" / cluster.lab.name / "runs").glob(f"*-{operation}"))
 
 
 # After the end.

@@ -2,13 +2,11 @@
 
 import json
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cpkit import artifacts
-from cpkit.paths import state_dir
 from cpkit.versions import version_table
 from tests.e2e.load import load
 from tests.e2e.raised import LabFactory, run_cpkit
@@ -34,8 +32,7 @@ def cluster(make_lab: LabFactory, tmp_path_factory: pytest.TempPathFactory) -> C
 
 def reports(cluster: Cluster) -> list[dict[str, Any]]:
     """What each link of the chain left, oldest first."""
-    runs = sorted((state_dir() / "clusters" / cluster.lab.name / "runs").glob("*-upgrade"))
-    return [json.loads((run / "report.json").read_text()) for run in runs]
+    return [json.loads((run / "report.json").read_text()) for run in cluster.lab.runs("upgrade")]
 
 
 def test_every_minor_in_one_command_with_no_failed_request(cluster: Cluster) -> None:
@@ -59,9 +56,5 @@ def test_every_minor_in_one_command_with_no_failed_request(cluster: Cluster) -> 
     assert all(link["raft_terms_passed"] <= 1 for link in links), "one pass alone stops etcd"
     assert kept <= uids(cluster)
     assert cluster.settle().rc == 0
-    assert page(cluster).read_text().startswith("<!doctype html>")
-
-
-def page(cluster: Cluster) -> Path:
-    runs = state_dir() / "clusters" / cluster.lab.name / "runs"
-    return max(runs.glob("*-upgrade")) / "report.html"
+    page = cluster.lab.runs("upgrade")[-1] / "report.html"
+    assert page.read_text().startswith("<!doctype html>")

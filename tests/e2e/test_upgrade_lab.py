@@ -19,7 +19,6 @@ from cpkit import artifacts
 from cpkit.errors import Exit
 from cpkit.facts.collect import collect
 from cpkit.inventory import load
-from cpkit.paths import state_dir
 from cpkit.versions import Version, version_table
 from tests.e2e.raised import LabFactory, run_cpkit
 from tests.e2e.running import HEALTHY, Cluster, await_that, bootstrap, traffic
@@ -77,8 +76,7 @@ def all_at(kubernetes: str, etcd: str) -> dict[str, dict[str, tuple[str, str]]]:
 
 def report(cluster: Cluster, operation: str = "upgrade") -> dict[str, Any]:
     """What the newest upgrade left."""
-    run = max((state_dir() / "clusters" / cluster.lab.name / "runs").glob(f"*-{operation}"))
-    found: dict[str, Any] = json.loads((run / "report.json").read_text())
+    found: dict[str, Any] = json.loads((cluster.lab.runs(operation)[-1] / "report.json").read_text())
     return found
 
 
