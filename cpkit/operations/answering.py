@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 
 from cpkit import ansible
-from cpkit.errors import CpkitError
+from cpkit.errors import CpkitError, Exit
 from cpkit.health import exit_code
 from cpkit.inventory import load
 from cpkit.operations.gate import Question, answer, told
@@ -52,4 +52,7 @@ def _answer(words: bytes, reply: socket.socket, play: ansible.Play, over: thread
             said = {"code": int(exit_code(findings)), "text": told(question, findings)}
         except CpkitError as error:
             said = {"code": int(error.code), "text": error.message}
-        reply.sendall(json.dumps(said).encode())
+        except Exception as error:  # nobody else would see it; it stops the change, with its reason
+            said = {"code": int(Exit.FAILED), "text": f"{type(error).__name__}: {error}"}
+        if not over.is_set():  # what was given up is no answer
+            reply.sendall(json.dumps(said).encode())
