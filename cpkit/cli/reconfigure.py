@@ -71,6 +71,7 @@ def reconfigure(
 
 def _summary(inventory: str, done: "Result", *, dry_run: bool) -> str:
     from cpkit.drift import told
+    from cpkit.health.quorum import plural
     from cpkit.runs import PAGE
 
     lines = told(done.plan)
@@ -78,11 +79,11 @@ def _summary(inventory: str, done: "Result", *, dry_run: bool) -> str:
         return "\n".join(lines)
     if dry_run:
         return "\n".join([*lines, "", f"Dry run: nothing was changed.\nThe same without cpkit: {done.command}"])
-    changes = len(done.plan.changes)
-    count = f"{changes} {'change' if changes == 1 else 'changes'}, {len(done.turns)} turns, {done.seconds:.1f} s"
+    changes, turns = len(done.plan.changes), len(done.turns)
+    count = f"{changes} {plural('change', changes)}, {turns} {plural('turn', turns)}, {done.seconds:.1f} s"
     lines = ["", f"{done.plan.cluster}: {count}; every node has what the inventory asks for."]
     if done.plan.left:
         again = f"cpkit reconfigure -i {inventory}"
         lines[-1] = f"{done.plan.cluster}: {count}. Left for another run: {', '.join(done.plan.left)}: {again}"
-    lines += [f"API meanwhile: {done.availability}", f"etcd chose a leader {done.terms} times."]
+    lines += [f"API meanwhile: {done.availability}", f"etcd chose a leader {done.terms} {plural('time', done.terms)}."]
     return "\n".join([*lines, f"Run directory: {done.directory}", f"Report: {done.directory}/{PAGE}"])

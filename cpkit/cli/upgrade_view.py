@@ -85,6 +85,7 @@ def _sealing(cluster: "Cluster") -> "Sealing":
 
 
 def _summary(inventory: str, cluster: "Cluster", options: "Options", done: "Result") -> str:
+    from cpkit.health.quorum import plural
     from cpkit.inventory import load
     from cpkit.operations.upgrade import describe, needed
     from cpkit.runs import PAGE
@@ -95,7 +96,10 @@ def _summary(inventory: str, cluster: "Cluster", options: "Options", done: "Resu
     lines = [f"{_told(cluster.name, each)}\nAPI meanwhile: {each.availability}" for each in done.earlier]
     lines.append(f"{cluster.name} runs {target}." if not done.plan.todo else _told(cluster.name, done))
     if done.availability:
-        lines += [f"API meanwhile: {done.availability}", f"etcd chose a leader {done.terms} times."]
+        lines += [
+            f"API meanwhile: {done.availability}",
+            f"etcd chose a leader {done.terms} {plural('time', done.terms)}.",
+        ]
     if done.backup:
         lines.append(f"Backup: {done.backup}")
     if done.written:
@@ -131,5 +135,8 @@ def _next(inventory: str, done: "Result") -> list[str]:
 
 
 def _told(cluster: str, done: "Result") -> str:
+    from cpkit.health.quorum import plural
+
     count = len({turn.node for turn in done.turns})
-    return f"\n{cluster}: {done.plan.target} on {count} nodes, {len(done.turns)} turns, {done.seconds:.1f} s."
+    work = f"{count} {plural('node', count)}, {len(done.turns)} {plural('turn', len(done.turns))}"
+    return f"\n{cluster}: {done.plan.target} on {work}, {done.seconds:.1f} s."

@@ -27,6 +27,7 @@ from cpkit.upgrade import (
     drift,
     expected,
     final_target,
+    lasting,
     target_before,
     target_of,
 )
@@ -143,7 +144,7 @@ def describe(found: UpgradePlan) -> str:
             lines.append(f"  {' and '.join(each.components)}: {', '.join(each.nodes)}")
             lines.append(f"    {each.why}")
     seconds = sum(step.seconds for step in (found, *found.then))
-    lines += [f"  about {seconds / 60:.0f} min, as in earlier runs"] if seconds else []
+    lines += [f"  about {lasting(seconds)}, as in earlier runs"] if seconds else []
     remarks = dict.fromkeys(remark for step in (found, *found.then) for remark in step.remarks)
     return "\n".join([*lines, *(f"  {remark}" for remark in remarks)])
 

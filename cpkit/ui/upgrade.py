@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from cpkit.upgrade import Change, UpgradePlan, acting
+from cpkit.upgrade import Change, UpgradePlan, acting, lasting
 
 
 def page(found: UpgradePlan) -> RenderableType:
@@ -70,7 +70,7 @@ def _order(found: UpgradePlan) -> list[Text]:
         lines.append(Text(f" {number}. {' and '.join(each.components)} on {', '.join(each.nodes)}"))
         lines.append(Text(f"    {each.why}", "dim"))
     lines += [Text(f" left for another run: {name}") for name in found.left]
-    lines += [Text(f" about {found.seconds / 60:.0f} min, as in earlier runs", "dim")] if found.seconds else []
+    lines += [Text(f" about {lasting(found.seconds)}, as in earlier runs", "dim")] if found.seconds else []
     return lines + [Text(f" ▲ {remark}", "yellow") for remark in found.remarks]
 
 

@@ -1,6 +1,6 @@
 """Upgrades as judgements: what is to be changed, in which order, and what forbids it."""
 
-from cpkit.upgrade.advice import advice, backup_age, expected
+from cpkit.upgrade.advice import advice, backup_age, expected, lasting
 from cpkit.upgrade.chain import after, chain
 from cpkit.upgrade.outside import Outside
 from cpkit.upgrade.passes import STEPS, Step, passes
@@ -28,6 +28,7 @@ __all__ = [
     "expected",
     "final_target",
     "goes_back",
+    "lasting",
     "passes",
     "plan",
     "read_saved",

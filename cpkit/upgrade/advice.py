@@ -48,3 +48,8 @@ def expected(rounds: tuple[Round, ...], turns: Mapping[str, list[float]]) -> flo
 def _later(removed: str, target: Target) -> bool:
     major, _, minor = removed.partition(".")
     return (int(major), int(minor or 0)) > (target.kubernetes.major, target.kubernetes.minor)
+
+
+def lasting(seconds: float) -> str:
+    """A time that is expected, no more exact than it is known: `20 s`, `3 min`."""
+    return f"{max(10, round(seconds, -1)):.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"

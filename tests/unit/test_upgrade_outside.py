@@ -7,7 +7,7 @@ import pytest
 
 from cpkit.facts.host import Disk
 from cpkit.facts.snapshot import Snapshot
-from cpkit.upgrade import Outside, advice, backup_age, expected, plan
+from cpkit.upgrade import Outside, advice, backup_age, expected, lasting, plan
 from cpkit.upgrade.outside import Hook, Requested, hooks_in, requested_in, stored_in
 from tests.unit.test_upgrade import NEXT, at
 
@@ -117,3 +117,10 @@ def test_a_plan_takes_as_long_as_its_turns_did() -> None:
     turns = {each.name: [10.0, 20.0, 90.0] for each in rounds}
     assert expected(rounds, turns) == 3 * 3 * 20.0
     assert expected(rounds, {rounds[0].name: [10.0]}) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"), [(3, "10 s"), (14, "10 s"), (76, "80 s"), (89.9, "90 s"), (90, "2 min"), (200, "3 min")]
+)
+def test_an_expected_time_is_told_as_exactly_as_it_is_known(seconds: float, told: str) -> None:
+    assert lasting(seconds) == told
