@@ -7,11 +7,11 @@ from typing import Annotated
 import typer
 
 from cpkit.cli.changing import cluster_of
-from cpkit.cli.options import AskBecomePassOption, InventoryOption, Output, OutputOption, examples, new_app
+from cpkit.cli.options import AskBecomePassOption, InventoryOption, Output, examples, new_app
 from cpkit.cli.unfolding import unfolded
 from cpkit.cli.upgrade_options import BackToOption, Change, EtcdOption, Wanted
 from cpkit.cli.upgrade_view import planned
-from cpkit.errors import Exit
+from cpkit.errors import Exit, UsageError
 
 app = new_app(
     """Bring a running cluster to another version, one gated node at a time.
@@ -24,7 +24,7 @@ Kubernetes one minor after the other, etcd with it; a node that does not come ba
 @app.command(
     epilog=examples(
         "cpkit upgrade plan -i prod --to 1.37",
-        "cpkit upgrade plan -i prod --to 1.37 --save upgrade.json",
+        "cpkit upgrade plan -i prod --to 1.37 -o upgrade.json",
         "cpkit upgrade plan -i prod --to 1.37.2 -o json",
         note="Exit code: 0 it may begin, 3 it is refused, 4 something is not known. Examples:",
     )
@@ -39,26 +39,46 @@ def plan(
         typer.Option("--save", metavar="FILE", help="Keep the plan for upgrade rolling --plan.", show_default=False),
     ] = None,
     ask_become_pass: AskBecomePassOption = False,
-    output: OutputOption = Output.TABLE,
+    output: Annotated[
+        str,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="<table|json|FILE.json>",
+            help="How to print the result; or a file, which is --save.",
+        ),
+    ] = Output.TABLE.value,
 ) -> None:
     """Show what an upgrade would do on each node, in which order and why, and what forbids it; changes nothing.
 
-    With --save the plan is kept together with the state it was made of; `upgrade rolling --plan` then does just that,
-    and refuses when something has drifted since.
+    With --save, or -o and a file, the plan is kept together with the state it was made of; `upgrade rolling --plan`
+    then does just that, and refuses when something has drifted since.
     """
     from rich.console import Console
 
     from cpkit.operations.upgrade import look
     from cpkit.ui.upgrade import page, to_json
 
-    found = look(cluster_of(inventory, ask_become_pass), wanted.options(), save)
-    if output is Output.JSON:
+    form, file = _form_or_file(output)
+    found = look(cluster_of(inventory, ask_become_pass), wanted.options(), save or file)
+    if form is Output.JSON:
         typer.echo(json.dumps(to_json(found), indent=2))
     else:
         Console(highlight=False).print(page(found))
     if found.refusals:
         unknown = all(refusal.unknown for refusal in found.refusals)
         raise typer.Exit(Exit.UNKNOWN if unknown else Exit.REFUSED)
+
+
+def _form_or_file(output: str) -> tuple[Output, Path | None]:
+    """How a plan is printed, and where it is kept when a file was named instead."""
+    if output in set(Output):
+        return Output(output), None
+    if not output.endswith(".json"):
+        raise UsageError(
+            f"-o {output} is neither table nor json", hint="To keep the plan, name a file: -o upgrade.json"
+        )
+    return Output.TABLE, Path(output)
 
 
 @app.command(

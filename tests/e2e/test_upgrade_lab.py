@@ -264,7 +264,7 @@ def collect_statuses(cluster: Cluster) -> list[dict[str, str]]:
 
 def test_a_saved_plan_is_refused_once_the_cluster_has_drifted(cluster: Cluster, tmp_path: Path) -> None:
     plan = tmp_path / "plan.json"
-    words = ("upgrade", "plan", "-i", cluster.lab.name, "--to", TO, "--rollback-safe", "--save", str(plan))
+    words = ("upgrade", "plan", "-i", cluster.lab.name, "--to", TO, "--rollback-safe", "-o", str(plan))
     assert run_cpkit(*words).returncode == 0
     variables = cluster.lab.inventory / "group_vars" / "all.yml"
     before, starts = variables.read_text(), cluster.unit_starts()
