@@ -25,7 +25,7 @@ from bench.labs import fresh
 from bench.measure import CPKIT
 from bench.process import run
 from cpkit.inventory import Endpoint
-from cpkit.operations.api import trusting
+from cpkit.operations.credentials import trusting
 from cpkit.operations.rewriting import WORKERS
 
 GOAL = 500  # Secrets a second

@@ -131,6 +131,13 @@ def _api(record: "Record") -> Iterator[str]:
         yield "\nHow the API did meanwhile is not known."
         return
     yield f"\nAPI meanwhile: {_failed(record)} requests failed, longest gap {_gap(record)}"
+    if kept := record.kept:
+        counts = f"{kept['failed']} of {kept['requests']} failed, longest gap {kept['longest_gap']:.2f} s"
+        yield f"  on a kept connection: {counts}"
+    if followed := record.followed:
+        times = f"{followed['cut']} {'time' if followed['cut'] == 1 else 'times'}"
+        again = f", for {followed['longest_gap']:.2f} s at most" if followed["cut"] else ""
+        yield f"  a watch was cut {times}{again}"
     for node, each in record.directly.items():
         if not each.get("reached"):
             yield f"  {node}: its API server never answered here, {each.get('requests')} requests"

@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
+from ruamel.yaml import YAML
+
 from cpkit import kubeconfig
 from cpkit.errors import CpkitError
 from cpkit.inventory import Cluster, Endpoint
+from cpkit.operations.credentials import trusting
 from cpkit.operations.listener import Watcher, WatchFactory
 from cpkit.ssh import connect
 
@@ -22,9 +25,16 @@ def read_from_any(cluster: Cluster, path: str) -> str:
 
 
 def watching(cluster: Cluster, watch: WatchFactory, *, nodes: bool = False) -> Watcher:
-    """A watch of the API that has begun: through its endpoint, and if wanted of each node's own server as well."""
-    directly = {node.name: Endpoint(node.address) for node in cluster.control_plane} if nodes else {}
-    return watch(cluster.endpoint, read_from_any(cluster, "/etc/kubernetes/pki/ca.crt"), directly).start()
+    """A watch of the API that has begun: through its endpoint, and if wanted of each node's own server as well.
+
+    Where nodes are watched, a resource is followed, too, as an administrator.
+    """
+    authority = read_from_any(cluster, "/etc/kubernetes/pki/ca.crt")
+    if not nodes:
+        return watch(cluster.endpoint, authority, {}, None).start()
+    directly = {node.name: Endpoint(node.address) for node in cluster.control_plane}
+    administrator = trusting(YAML(typ="safe").load(read_from_any(cluster, "/etc/kubernetes/admin.conf")))
+    return watch(cluster.endpoint, authority, directly, administrator).start()
 
 
 def write_kubeconfig(cluster: Cluster, path: Path, *, merge: bool) -> None:

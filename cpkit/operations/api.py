@@ -1,11 +1,8 @@
 """The API, read as an administrator; no key touches a disk for that."""
 
-import base64
 import json
-import os
 import ssl
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPSConnection
 from typing import Any
@@ -15,6 +12,7 @@ from ruamel.yaml import YAML
 
 from cpkit.inventory import Cluster
 from cpkit.operations.access import read_from_any
+from cpkit.operations.credentials import trusting
 
 PATIENCE = 5.0  # seconds a request may take
 PAGE = 500
@@ -56,26 +54,3 @@ def through_endpoint(cluster: Cluster) -> Api:
     """The API through the cluster's endpoint, with the credentials that a node gives."""
     admin = YAML(typ="safe").load(read_from_any(cluster, "/etc/kubernetes/admin.conf"))
     return Api(cluster.endpoint.host, cluster.endpoint.port, trusting(admin))
-
-
-def trusting(admin: dict[str, Any]) -> ssl.SSLContext:
-    """What a kubeconfig with embedded credentials trusts and shows."""
-    cluster, user = admin["clusters"][0]["cluster"], admin["users"][0]["user"]
-    context = ssl.create_default_context(cadata=base64.b64decode(cluster["certificate-authority-data"]).decode())
-    with (
-        _in_memory(base64.b64decode(user["client-certificate-data"])) as certificate,
-        _in_memory(base64.b64decode(user["client-key-data"])) as key,
-    ):
-        context.load_cert_chain(certificate, key)
-    return context
-
-
-@contextmanager
-def _in_memory(data: bytes) -> Iterator[str]:
-    """The path of a file that is in this process's memory alone."""
-    file = os.memfd_create("pem", os.MFD_CLOEXEC)
-    try:
-        os.write(file, data)
-        yield f"/proc/self/fd/{file}"
-    finally:
-        os.close(file)

@@ -18,7 +18,7 @@ from cpkit.inventory import Cluster
 from cpkit.journal import unfinished
 from cpkit.operations import backup
 from cpkit.operations.access import read_from_any
-from cpkit.operations.api import trusting
+from cpkit.operations.credentials import trusting
 from cpkit.operations.encryption_objects import counted
 from cpkit.operations.encryption_parts import OPERATION, Options, Result, Work
 from cpkit.operations.listener import Confirm, Listener, WatchFactory

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from ssl import SSLContext
 from typing import Any, ClassVar, Protocol, Self
 
 from cpkit.artifacts import Progress
@@ -60,8 +61,9 @@ class Watcher(Protocol):
         """End, and say what was seen."""
 
 
-# The endpoint, the CA it is verified with, as PEM, and the nodes whose own API servers are watched as well.
-WatchFactory = Callable[[Endpoint, str, Mapping[str, Endpoint]], Watcher]
+# The endpoint, the CA it is verified with, as PEM, the nodes whose own API servers are watched as well, and what an
+# administrator shows, to follow a resource.
+WatchFactory = Callable[[Endpoint, str, Mapping[str, Endpoint], SSLContext | None], Watcher]
 
 
 class Within:

@@ -15,7 +15,7 @@ from cpkit.facts.edges import Account
 from cpkit.inventory import Cluster
 from cpkit.kubeconfig import with_authority
 from cpkit.operations.access import read_from_any
-from cpkit.operations.api import trusting
+from cpkit.operations.credentials import trusting
 from cpkit.operations.listener import Listener
 from cpkit.pki.authorities import PUBLIC_CERTIFICATES
 

@@ -146,7 +146,8 @@ def _reported(
     """Watch the API meanwhile, trusting both generations, and write the report however it ends."""
     directly = {node.name: Endpoint(node.address) for node in cluster.control_plane}
     both = succession.at("issue").cluster.bundle_pem
-    watcher = watch(cluster.endpoint, both, directly).start()
+    # No administrator's certificate is good from the beginning to the end of this.
+    watcher = watch(cluster.endpoint, both, directly, None).start()
     try:
         yield watcher
     finally:

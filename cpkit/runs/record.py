@@ -89,6 +89,21 @@ class Record:
         return found if isinstance(found, Mapping) else {}
 
     @property
+    def kept(self) -> Mapping[str, Any] | None:
+        """What requests on a kept connection saw, if that is known."""
+        return self._seen("kept", "requests", "failed", "longest_gap")
+
+    @property
+    def followed(self) -> Mapping[str, Any] | None:
+        """How a watch of a resource did, if there was one."""
+        return self._seen("followed", "cut", "longest_gap")
+
+    def _seen(self, kind: str, *names: str) -> Mapping[str, Any] | None:
+        found = self.availability.get(kind)
+        whole = isinstance(found, dict) and all(isinstance(found.get(name), int | float) for name in names)
+        return found if whole else None
+
+    @property
     def directly(self) -> Mapping[str, Mapping[str, Any]]:
         """What the watch saw of each node."""
         found = self.availability.get("nodes")

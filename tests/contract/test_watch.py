@@ -16,6 +16,7 @@ from cpkit.inventory import Endpoint
 from cpkit.pki.certificates import Profile, certificate_to_pem, issue, new_authority
 from cpkit.pki.keys import key_to_pem, new_key
 from cpkit.watch import Watch
+from cpkit.watch.following import WATCHED
 
 AUTHORITY = new_authority("kubernetes", key_type="ecdsa-p256", days=1)
 OTHER = new_authority("kubernetes", key_type="ecdsa-p256", days=1)
@@ -31,24 +32,40 @@ class Server:
             self.port = int(probe.getsockname()[1])
         self.status = 200
         self.answered = threading.Event()
+        self.followed = threading.Semaphore(0)  # a watch has begun
+        self.ends = threading.Semaphore(0)  # one watch ends
 
     @property
     def endpoint(self) -> Endpoint:
         return Endpoint("127.0.0.1", self.port)
 
     @contextmanager
-    def up(self) -> Iterator[None]:
+    def up(self, idle: float = 0.0) -> Iterator[None]:
+        """Serve; connections are kept if they may be idle, and closed when they have been for so many seconds."""
         outer = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1" if idle else "HTTP/1.0"
+            timeout = idle or None
+
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002
                 pass
 
             def do_GET(self) -> None:
+                if self.path == WATCHED:
+                    self.follow()
+                    return
                 self.send_response(outer.status if self.path == "/livez" else 404)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
                 outer.answered.set()
+
+            def follow(self) -> None:
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.write(b"{}\n")
+                outer.followed.release()
+                outer.ends.acquire()
 
         server = http.server.ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
         server.socket = self._context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
@@ -77,11 +94,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Server:
 def test_an_api_that_stays_up_has_no_gap(server: Server) -> None:
     with server.up():
         watch = Watch(server.endpoint, AUTHORITY.certificate_pem).start()
-        for _ in range(3):
+        for _ in range(8):
             server.wait()
         seen = watch.stop()
-    assert seen.requests >= 3
-    assert (seen.failed, seen.longest_gap) == (0, 0.0)
+    assert seen.requests >= 2
+    assert seen.kept.requests >= 2
+    assert (seen.failed, seen.longest_gap) == (seen.kept.failed, seen.kept.longest_gap) == (0, 0.0)
+    assert seen.followed is None
 
 
 def test_an_outage_is_counted_and_measured_from_success_to_success(server: Server) -> None:
@@ -135,8 +154,9 @@ def test_a_server_that_takes_connections_and_says_nothing_does_not_hold_the_watc
         watch = Watch(Endpoint("127.0.0.1", silent.getsockname()[1]), AUTHORITY.certificate_pem).start()
         began = dt.datetime.now(dt.UTC)
         silent.settimeout(5)
-        connection, _ = silent.accept()
-        connection.close()
+        for _ in range(2):  # a new one, and the one that would be kept
+            connection, _ = silent.accept()
+            connection.close()
         seen = watch.stop()
     assert seen.failed >= 1
     assert dt.datetime.now(dt.UTC) - began < dt.timedelta(seconds=5)
@@ -172,3 +192,52 @@ def test_a_node_that_never_answered_is_not_called_reached() -> None:
         nowhere = Endpoint("127.0.0.1", closed.getsockname()[1])
     seen = Watch(nowhere, AUTHORITY.certificate_pem, {"cp1": nowhere}).start().stop()
     assert not seen.nodes["cp1"].reached
+
+
+def test_a_connection_that_is_closed_while_idle_is_made_anew_and_nothing_has_failed(server: Server) -> None:
+    with server.up(idle=0.02):
+        watch = Watch(server.endpoint, AUTHORITY.certificate_pem).start()
+        for _ in range(8):
+            server.wait()
+        seen = watch.stop()
+    assert (seen.kept.failed, seen.failed) == (0, 0)
+    assert seen.kept.reopened >= 1
+
+
+def test_a_connection_is_kept(server: Server) -> None:
+    with server.up(idle=5):
+        watch = Watch(server.endpoint, AUTHORITY.certificate_pem).start()
+        for _ in range(8):
+            server.wait()
+        seen = watch.stop()
+    assert seen.kept.requests >= 2
+    assert (seen.kept.failed, seen.kept.reopened) == (0, 0)
+
+
+def test_a_watch_that_ends_is_taken_up_again_and_the_time_without_one_is_told(server: Server) -> None:
+    administrator = ssl.create_default_context(cadata=AUTHORITY.certificate_pem)
+    with server.up():
+        watch = Watch(server.endpoint, AUTHORITY.certificate_pem, {}, administrator).start()
+        assert server.followed.acquire(timeout=5)
+        server.ends.release()
+        assert server.followed.acquire(timeout=5)
+        seen = watch.stop()
+        server.ends.release()
+    assert seen.followed is not None
+    assert (seen.followed.cut, seen.followed.failed) == (1, 0)
+    assert 0 < seen.followed.longest_gap < 5
+    assert "a watch was cut 1 time" in str(seen)
+
+
+def test_a_watch_that_does_not_come_back_is_measured_to_the_end(server: Server) -> None:
+    administrator = ssl.create_default_context(cadata=AUTHORITY.certificate_pem)
+    with server.up():
+        watch = Watch(server.endpoint, AUTHORITY.certificate_pem, {}, administrator).start()
+        assert server.followed.acquire(timeout=5)
+    server.ends.release()
+    time.sleep(0.5)  # the time without one
+    seen = watch.stop()
+    assert seen.followed is not None
+    assert seen.followed.cut == 1
+    assert seen.followed.failed >= 1
+    assert seen.followed.longest_gap >= 0.2

@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 from cpkit.backup import catalogue, open_store
 from cpkit.backup.handing import handed_files
 from cpkit.inventory import load as load_inventory
-from cpkit.operations.api import trusting
+from cpkit.operations.credentials import trusting
 from cpkit.paths import ansible_root
 from cpkit.pki.authorities import ENCRYPTION
 from cpkit.pki.encryption import Key, parse, with_keys

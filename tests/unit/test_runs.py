@@ -17,7 +17,7 @@ from cpkit.runs import PAGE, drawn_run, find, listed, read
 from cpkit.runs.page import render
 from cpkit.runs.record import Record
 from cpkit.series import Recorder
-from cpkit.watch import Availability, Direct
+from cpkit.watch import Availability, Direct, Followed, Kept
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -52,7 +52,8 @@ def rolled(run: Run) -> None:
     through.add(1.2, None, failed=True)
     direct.add(1.2, 0.004)
     nodes = {"cp1": Direct(True, 4, 0, 3, direct.series()), "cp3": Direct(False, 2, 2, 0, Recorder(0.0).series())}
-    seen = Availability(4, 1, 0.25, through.series(), nodes)
+    kept, followed = Kept(7, 0, 0.0, 2), Followed(9, 2, 0, 0.31)
+    seen = Availability(4, 1, 0.25, through.series(), nodes, kept, followed)
     run.report(availability=asdict(seen), command="ansible-playbook upgrade.yml")
 
 
@@ -218,7 +219,7 @@ def test_the_page_draws_lanes_turns_leaders_latency_and_failures() -> None:
     assert numbers
     assert min(numbers) >= 0
     assert all(float(box.get("x", 0)) + float(box.get("width", 0)) <= 1100 for box in svg.iter("rect"))
-    assert "1 of 4" in Seen(page).texts
+    assert {"1 of 4", "0 of 7", "ends of a watch, for 0.31 s at most"} <= set(Seen(page).texts)
 
 
 def test_the_page_loads_nothing_and_runs_nothing() -> None:
@@ -317,6 +318,8 @@ def test_list_and_show_for_people() -> None:
         "Upgrade etcd on cp2",
         "cp2 → cp1",
         "1 of 4 requests failed, longest gap 0.25 s",
+        "on a kept connection: 0 of 7 failed",
+        "a watch was cut 2 times, for 0.31 s at most",
         "3 in its own turn",
     ):
         assert words in told
