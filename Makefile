@@ -1,6 +1,6 @@
 # make demo   a lab with a running three-node control plane, from nothing
 # make test   what is checked before anything lands: lint, unit, contract, Molecule, end to end
-# make test-long   the operations that take minutes each: CAs, encryption keys, nodes that come and go, renewals, settings
+# make test-long   the operations that take minutes each: CAs, encryption keys, nodes that come and go, renewals, settings, all minors
 # make bench  what docs/benchmarks.md shows
 # make clean  take the labs down and remove what make built
 
