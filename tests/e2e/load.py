@@ -31,6 +31,7 @@ class Load:
     host: str
     port: int
     context: ssl.SSLContext
+    pace: float = PACE
     requests: int = 0
     written: dict[str, int] = field(default_factory=dict)  # object -> the last number that was acknowledged
     errors: list[str] = field(default_factory=list)
@@ -80,7 +81,7 @@ class Load:
             if error or kind == "new":
                 connection.close()
                 connection = self.connect()
-            self._over.wait(max(0.0, PACE - (time.monotonic() - began)))
+            self._over.wait(max(0.0, self.pace - (time.monotonic() - began)))
         connection.close()
 
     def _write(self, connection: HTTPSConnection, name: str) -> str:
@@ -133,7 +134,7 @@ class Load:
 
 
 @contextmanager
-def load(kubeconfig: Path, each: int = CLIENTS) -> Iterator[Load]:
+def load(kubeconfig: Path, each: int = CLIENTS, pace: float = PACE) -> Iterator[Load]:
     """Ask as an administrator, from several clients of each kind at once, while the body runs."""
     body = YAML(typ="safe").load(kubeconfig)
     cluster, user = body["clusters"][0]["cluster"], body["users"][0]["user"]
@@ -143,7 +144,7 @@ def load(kubeconfig: Path, each: int = CLIENTS) -> Iterator[Load]:
     pair.touch(mode=0o600)
     pair.write_bytes(b"\n".join(base64.b64decode(user[f"client-{part}-data"]) for part in ("certificate", "key")))
     context.load_cert_chain(pair)
-    clients = Load(host, int(port or 443), context)
+    clients = Load(host, int(port or 443), context, pace)
     yield from clients.run(clients.connect(), each)
 
 
