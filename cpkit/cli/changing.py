@@ -74,6 +74,13 @@ def confirming_by_name(view: "TextView | JsonView", name: str, given: str) -> "C
     return confirm
 
 
+def meanwhile(availability: str, terms: int) -> list[str]:
+    """How the API did in a run that went from node to node, and how often etcd chose a leader."""
+    from cpkit.health.quorum import plural
+
+    return [f"API meanwhile: {availability}", f"etcd chose a leader {terms} {plural('time', terms)}."]
+
+
 def result(output: Output, text: str, **fields: Any) -> None:
     """The last word: a line, or the last JSON line."""
     typer.echo(json.dumps({"event": "result", **fields}, default=str) if output is Output.JSON else text)

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cpkit.cli.changing import DryRunOption, YesOption, cluster_and_password, confirming, result
+from cpkit.cli.changing import DryRunOption, YesOption, cluster_and_password, confirming, meanwhile, result
 from cpkit.cli.options import AskBecomePassOption, InventoryOption, Output, OutputOption, examples, names, new_app
 from cpkit.errors import Exit
 
@@ -85,5 +85,5 @@ def _summary(inventory: str, done: "Result", *, dry_run: bool) -> str:
     if done.plan.left:
         again = f"cpkit reconfigure -i {inventory}"
         lines[-1] = f"{done.plan.cluster}: {count}. Left for another run: {', '.join(done.plan.left)}: {again}"
-    lines += [f"API meanwhile: {done.availability}", f"etcd chose a leader {done.terms} {plural('time', done.terms)}."]
+    lines += meanwhile(done.availability, done.terms)
     return "\n".join([*lines, f"Run directory: {done.directory}", f"Report: {done.directory}/{PAGE}"])

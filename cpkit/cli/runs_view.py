@@ -126,6 +126,8 @@ def _steps(record: "Record") -> Iterator[str]:
 
 
 def _api(record: "Record") -> Iterator[str]:
+    from cpkit.health.quorum import plural
+
     seen = record.availability
     if not seen:
         yield "\nHow the API did meanwhile is not known."
@@ -135,7 +137,7 @@ def _api(record: "Record") -> Iterator[str]:
         counts = f"{kept['failed']} of {kept['requests']} failed, longest gap {kept['longest_gap']:.2f} s"
         yield f"  on a kept connection: {counts}"
     if followed := record.followed:
-        times = f"{followed['cut']} {'time' if followed['cut'] == 1 else 'times'}"
+        times = f"{followed['cut']} {plural('time', followed['cut'])}"
         again = f", for {followed['longest_gap']:.2f} s at most" if followed["cut"] else ""
         yield f"  a watch was cut {times}{again}"
     for node, each in record.directly.items():

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cpkit.cli.changing import cluster_and_password, confirming, result
+from cpkit.cli.changing import cluster_and_password, confirming, meanwhile, result
 from cpkit.cli.options import Output
 from cpkit.errors import UsageError
 
@@ -85,7 +85,6 @@ def _sealing(cluster: "Cluster") -> "Sealing":
 
 
 def _summary(inventory: str, cluster: "Cluster", options: "Options", done: "Result") -> str:
-    from cpkit.health.quorum import plural
     from cpkit.inventory import load
     from cpkit.operations.upgrade import describe, needed
     from cpkit.runs import PAGE
@@ -96,10 +95,7 @@ def _summary(inventory: str, cluster: "Cluster", options: "Options", done: "Resu
     lines = [f"{_told(cluster.name, each)}\nAPI meanwhile: {each.availability}" for each in done.earlier]
     lines.append(f"{cluster.name} runs {target}." if not done.plan.todo else _told(cluster.name, done))
     if done.availability:
-        lines += [
-            f"API meanwhile: {done.availability}",
-            f"etcd chose a leader {done.terms} {plural('time', done.terms)}.",
-        ]
+        lines += meanwhile(done.availability, done.terms)
     if done.backup:
         lines.append(f"Backup: {done.backup}")
     if done.written:

@@ -12,12 +12,11 @@ TIMEOUT = 5.0
 
 
 class Asker(threading.Thread):
-    """Asks /livez, which a draining server still answers, on a new connection each time."""
+    """Asks /livez, which a draining server still answers, and counts."""
 
     def __init__(self, server: Endpoint, context: ssl.SSLContext, over: threading.Event, interval: float) -> None:
         super().__init__(name=f"{type(self).__name__} of {server}", daemon=True)
         self._server, self._context, self._over, self._interval = server, context, over, interval
-        self.recorder = Recorder(time.time())
         self.requests = self.failed = self.away = 0
         self.longest = 0.0
         self.excused = False
@@ -43,10 +42,27 @@ class Asker(threading.Thread):
         self.requests += 1
         self.failed += failed
         self.away += away
-        self.recorder.add(at, latency if works else None, failed=failed, away=away)
+        self._note(at, latency if works else None, failed=failed, away=away)
+
+    def _note(self, at: float, latency: float | None, *, failed: bool, away: bool) -> None:
+        """Told of each request."""
 
     def _connection(self) -> http.client.HTTPSConnection:
         return http.client.HTTPSConnection(self._server.host, self._server.port, timeout=TIMEOUT, context=self._context)
+
+    def _ask(self) -> bool:
+        raise NotImplementedError
+
+
+class NewAsker(Asker):
+    """Asks on a new connection each time, and records how that goes over time."""
+
+    def __init__(self, server: Endpoint, context: ssl.SSLContext, over: threading.Event, interval: float) -> None:
+        super().__init__(server, context, over, interval)
+        self.recorder = Recorder(time.time())
+
+    def _note(self, at: float, latency: float | None, *, failed: bool, away: bool) -> None:
+        self.recorder.add(at, latency, failed=failed, away=away)
 
     def _ask(self) -> bool:
         return asked(self._connection(), keep=False)

@@ -5,9 +5,10 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from cpkit.health.quorum import plural
 from cpkit.inventory import Endpoint
 from cpkit.series import Series
-from cpkit.watch.asking import TIMEOUT, Asker, KeptAsker
+from cpkit.watch.asking import TIMEOUT, KeptAsker, NewAsker
 from cpkit.watch.following import Follower
 
 INTERVAL = 0.1  # seconds between two requests to the endpoint
@@ -67,7 +68,7 @@ class Availability:
         if self.followed is None:
             return said
         again = f", for {self.followed.longest_gap:.2f} s at most" if self.followed.cut else ""
-        return f"{said}; a watch was cut {self.followed.cut} {'time' if self.followed.cut == 1 else 'times'}{again}"
+        return f"{said}; a watch was cut {self.followed.cut} {plural('time', self.followed.cut)}{again}"
 
 
 class Watch:
@@ -123,7 +124,7 @@ class Watch:
 
     def _seen_at(self, server: Endpoint, interval: float) -> "_Server":
         follower = Follower(server, self._administrator, self._over) if self._administrator else None
-        new = Asker(server, self._context, self._over, interval)
+        new = NewAsker(server, self._context, self._over, interval)
         return _Server(new, KeptAsker(server, self._context, self._over, interval), follower)
 
 
@@ -131,7 +132,7 @@ class Watch:
 class _Server:
     """All that looks at one server."""
 
-    new: Asker
+    new: NewAsker
     kept: KeptAsker
     follower: Follower | None
 

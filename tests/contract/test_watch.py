@@ -15,7 +15,7 @@ import pytest
 from cpkit.inventory import Endpoint
 from cpkit.pki.certificates import Profile, certificate_to_pem, issue, new_authority
 from cpkit.pki.keys import key_to_pem, new_key
-from cpkit.watch import Watch
+from cpkit.watch import Availability, Watch
 from cpkit.watch.following import WATCHED
 
 AUTHORITY = new_authority("kubernetes", key_type="ecdsa-p256", days=1)
@@ -194,31 +194,38 @@ def test_a_node_that_never_answered_is_not_called_reached() -> None:
     assert not seen.nodes["cp1"].reached
 
 
-def test_a_connection_that_is_closed_while_idle_is_made_anew_and_nothing_has_failed(server: Server) -> None:
-    with server.up(idle=0.02):
+def asked_often(server: Server, idle: float) -> Availability:
+    """What a watch saw of a server that closes connections which have been idle for so many seconds."""
+    with server.up(idle):
         watch = Watch(server.endpoint, AUTHORITY.certificate_pem).start()
         for _ in range(8):
             server.wait()
-        seen = watch.stop()
+        return watch.stop()
+
+
+def test_a_connection_that_is_closed_while_idle_is_made_anew_and_nothing_has_failed(server: Server) -> None:
+    seen = asked_often(server, 0.02)
     assert (seen.kept.failed, seen.failed) == (0, 0)
     assert seen.kept.reopened >= 1
 
 
 def test_a_connection_is_kept(server: Server) -> None:
-    with server.up(idle=5):
-        watch = Watch(server.endpoint, AUTHORITY.certificate_pem).start()
-        for _ in range(8):
-            server.wait()
-        seen = watch.stop()
+    seen = asked_often(server, 5)
     assert seen.kept.requests >= 2
     assert (seen.kept.failed, seen.kept.reopened) == (0, 0)
 
 
-def test_a_watch_that_ends_is_taken_up_again_and_the_time_without_one_is_told(server: Server) -> None:
+def following(server: Server) -> Watch:
+    """A watch that follows a resource as well, once it does."""
     administrator = ssl.create_default_context(cadata=AUTHORITY.certificate_pem)
+    watch = Watch(server.endpoint, AUTHORITY.certificate_pem, {}, administrator).start()
+    assert server.followed.acquire(timeout=5)
+    return watch
+
+
+def test_a_watch_that_ends_is_taken_up_again_and_the_time_without_one_is_told(server: Server) -> None:
     with server.up():
-        watch = Watch(server.endpoint, AUTHORITY.certificate_pem, {}, administrator).start()
-        assert server.followed.acquire(timeout=5)
+        watch = following(server)
         server.ends.release()
         assert server.followed.acquire(timeout=5)
         seen = watch.stop()
@@ -230,10 +237,8 @@ def test_a_watch_that_ends_is_taken_up_again_and_the_time_without_one_is_told(se
 
 
 def test_a_watch_that_does_not_come_back_is_measured_to_the_end(server: Server) -> None:
-    administrator = ssl.create_default_context(cadata=AUTHORITY.certificate_pem)
     with server.up():
-        watch = Watch(server.endpoint, AUTHORITY.certificate_pem, {}, administrator).start()
-        assert server.followed.acquire(timeout=5)
+        watch = following(server)
     server.ends.release()
     time.sleep(0.5)  # the time without one
     seen = watch.stop()

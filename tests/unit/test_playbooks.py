@@ -32,9 +32,6 @@ def named(node: Any) -> Iterator[tuple[str, str]]:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_role_that_is_named_has_the_tasks_that_are_meant(path: Path) -> None:
     for role, tasks in named(yaml.safe_load(path.read_text())):
-        if "{{" in role:  # a component, each of which is laid down and started by `service`
-            assert tasks == "service"
-            continue
         assert (ROOT / "roles" / role / "tasks" / f"{tasks}.yml").is_file(), f"{role}: {tasks}"
 
 
