@@ -26,7 +26,7 @@ from bench.measure import CPKIT
 from bench.process import run
 from cpkit.inventory import Endpoint
 from cpkit.operations.credentials import trusting
-from cpkit.operations.rewriting import WORKERS
+from cpkit.operations.patching import WORKERS
 
 GOAL = 500  # Secrets a second
 PATH = "/api/v1/namespaces/bench"

@@ -1,6 +1,7 @@
 """A client of one etcd member."""
 
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -229,6 +230,35 @@ class MemberClient:
                 operations.append(self._rpc.RequestOp(request_put=put))
         reply = self._call(self.etcd3.kvstub.Txn, self._rpc.TxnRequest(success=operations), timeout)
         return int(reply.header.revision)
+
+    def replace(
+        self, wanted: Iterable[tuple[Row, bytes]], *, at_once: int = 1, timeout: float | None = None
+    ) -> Iterator[tuple[Row, int]]:
+        """Put values in place of those that were read, so many on their way at once, and tell in order how it went.
+
+        With each comes the revision of the write, or 0 where somebody else has written or deleted since the reading.
+        This is the transaction that API servers write with (k8s.io/apiserver/pkg/storage/etcd3).
+        """
+        limit = self.timeout if timeout is None else timeout
+        under_way: deque[tuple[Row, Any]] = deque()
+        for row, value in wanted:
+            with self._errors(limit):
+                under_way.append((row, self.etcd3.kvstub.Txn.future(self._replacing(row, value), limit)))
+            if len(under_way) == at_once:
+                yield self._replaced(*under_way.popleft(), limit)
+        while under_way:
+            yield self._replaced(*under_way.popleft(), limit)
+
+    def _replacing(self, row: Row, value: bytes) -> Any:
+        kinds = self._rpc.Compare
+        unchanged = kinds(key=row.key, target=kinds.MOD, result=kinds.EQUAL, mod_revision=row.mod_revision)
+        put = self._rpc.PutRequest(key=row.key, value=value, ignore_lease=True)
+        return self._rpc.TxnRequest(compare=[unchanged], success=[self._rpc.RequestOp(request_put=put)])
+
+    def _replaced(self, row: Row, answer: Any, timeout: float) -> tuple[Row, int]:
+        with self._errors(timeout):
+            reply = answer.result()
+        return row, int(reply.header.revision) if reply.succeeded else 0
 
     def leases_of(self, events: bytes) -> tuple[int, ...]:
         """The leases that what a watch told of hangs on."""

@@ -9,7 +9,7 @@ from http.client import HTTPException, HTTPSConnection
 from ssl import SSLContext
 from typing import TYPE_CHECKING, Protocol
 
-from cpkit.errors import Refused, Unreachable
+from cpkit.errors import CpkitError, Refused, Unreachable
 from cpkit.inventory import Cluster, Node
 from cpkit.pki.authorities import ENCRYPTION
 from cpkit.pki.encryption import PROVIDER, Configuration, parse
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 PORT = 6443
 PATIENCE = 10.0
-PAGE = 250
+PAGE = 100
+METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"  # of an object no more than its name
 METRIC = "apiserver_encryption_config_controller_last_config_info"
 LOADED = re.compile(rf'^{METRIC}\{{.*?[{{,]hash="(?:sha256:)?([0-9a-f]+)"', re.MULTILINE)
 STORED = re.compile(rb"k8s:enc:(\w+):v\d+:([^:]+):")
@@ -73,17 +74,38 @@ def _read(node: Node, context: SSLContext) -> Reading:
 
 def _loaded(connection: Connection, context: SSLContext) -> str:
     """The digest that the API server tells in its metrics; "" when it does not answer."""
+    status, body = _asked(connection, context, "/metrics")
+    found = LOADED.search(body) if status == 200 else None
+    return found[1] if found else ""
+
+
+def unreadable(cluster: Cluster, context: SSLContext, path: str) -> str:
+    """Why an object cannot be read, from etcd itself, from one of the API servers; "" when all can or it is gone."""
+
+    def ask(node: Node) -> int:
+        with connect(node) as connection:
+            return _asked(connection, context, path)[0]
+
+    for name, answer in fan_out(cluster.control_plane, ask, deadline=4 * PATIENCE).items():
+        if isinstance(answer, CpkitError):
+            return f"{name} cannot be asked for it: {answer.message}"
+        if answer not in {200, 404}:
+            return f"the API server of {name} cannot read it" + (f" (HTTP {answer})" if answer else ": no answer")
+    return ""
+
+
+def _asked(connection: Connection, context: SSLContext, path: str) -> tuple[int, str]:
+    """The status and body of a node's own API server; the status is 0 when it does not answer."""
     try:
         with connection.tunnel(PORT) as (host, port):
             api = HTTPSConnection(host, port, timeout=PATIENCE, context=context)
-            api.request("GET", "/metrics")
+            api.request("GET", path, headers={"Accept": f"{METADATA}, */*"})
             answer = api.getresponse()
             body = answer.read().decode()
             api.close()
     except (OSError, HTTPException):
-        return ""
-    found = LOADED.search(body) if answer.status == 200 else None
-    return found[1] if found else ""
+        return 0, ""
+    return answer.status, body
 
 
 class Rows(Protocol):
@@ -93,12 +115,12 @@ class Rows(Protocol):
         """The first keys of a range, and their values."""
 
 
-def stored(member: Rows, resource: str, revision: int = 0) -> Iterator[tuple[tuple[str, str], ...]]:
-    """Pages of (key below the resource, name of the key it is encrypted with), from etcd's raw bytes."""
+def stored(member: Rows, resource: str, revision: int = 0) -> Iterator[tuple["Row", ...]]:
+    """Pages of a resource's raw values."""
     prefix = f"/registry/{resource}/".encode()
     start, end = prefix, prefix[:-1] + bytes([prefix[-1] + 1])
     while page := member.rows(start, end, revision=revision, limit=PAGE):
-        yield tuple((row.key[len(prefix) :].decode(), encrypted_with(row.value)) for row in page)
+        yield page
         start = page[-1].key + b"\0"
 
 
@@ -114,7 +136,9 @@ def encrypted_with(value: bytes) -> str:
 def counts(member: Rows, resources: tuple[str, ...], revision: int) -> Mapping[str, Mapping[str, int]]:
     """Resource -> key -> how many objects are encrypted with it."""
     return {
-        resource: dict(Counter(name for page in stored(member, resource, revision) for _, name in page))
+        resource: dict(
+            Counter(encrypted_with(row.value) for page in stored(member, resource, revision) for row in page)
+        )
         for resource in resources
     }
 

@@ -25,15 +25,13 @@ def stale(stored: Mapping[str, Mapping[str, int]], plan: Rotation) -> int:
     return sum(number for names in stored.values() for name, number in names.items() if name != plan.new.name)
 
 
-def rewrite(
-    rewriter: Rewriter, cluster: Cluster, resources: tuple[str, ...], key: str, say: Callable[[str], None]
-) -> None:
+def rewrite(rewriter: Rewriter, cluster: Cluster, resources: tuple[str, ...], say: Callable[[str], None]) -> None:
     """What is rewritten already costs nothing, so when the member that lists is lost, another one begins anew."""
     for attempt in range(TRIES):
         try:
             with _any_member(cluster) as client:
                 for resource in resources:
-                    rewriter.rewrite(client, resource, key)
+                    rewriter.rewrite(client, resource)
         except (Unreachable, etcd.EtcdUnavailable, etcd.EtcdTimeout) as error:
             if attempt == TRIES - 1:
                 raise

@@ -11,7 +11,7 @@ from cpkit.backup import Sealing
 from cpkit.backup.handing import handed_files
 from cpkit.errors import CpkitError, Refused, Unreachable
 from cpkit.facts.collect import collect
-from cpkit.facts.encryption import Reading, read, settled
+from cpkit.facts.encryption import Reading, read, settled, unreadable
 from cpkit.facts.snapshot import Snapshot
 from cpkit.inventory import Cluster
 from cpkit.journal import open_run, owner
@@ -19,10 +19,12 @@ from cpkit.operations.access import watching
 from cpkit.operations.encryption_objects import counted, rewrite, stale
 from cpkit.operations.interrupting import interruptible
 from cpkit.operations.listener import Listener, WatchFactory, stepping
+from cpkit.operations.patching import Patcher
 from cpkit.operations.plays import Plays
 from cpkit.operations.rewriting import Rewriter
 from cpkit.pki.authorities import ENCRYPTION
 from cpkit.pki.encryption import Configuration, Rotation, with_keys
+from cpkit.pki.envelope import resealer
 from cpkit.rolling import Engine, Pass, Turn, halting
 
 OPERATION = "rotate-encryption"
@@ -111,14 +113,24 @@ class Work:
         if old and _dropping(held.values(), plan):
             hint = "Put the old key back second on every node by hand; nothing else was changed."
             raise Refused(f"{old} objects are under a key that not every node has", hint=hint)
-        rewriter = Rewriter(self.cluster.endpoint, self.context, self.listener, old)
+        rewriter = self._rewriter(plan, old)
         with self._step("Rewrite every covered object"):
-            rewrite(rewriter, self.cluster, resources, plan.new.name, self.listener.say)
+            rewrite(rewriter, self.cluster, resources, self.listener.say)
             done.written, done.rate = rewriter.written, rewriter.rate
         with self._step("Prove it from etcd's raw bytes"):
             done.stored = counted(self.cluster, resources)
             if left := stale(done.stored, plan):
                 raise CpkitError(f"{left} objects are still under another key", hint="Run the same command again.")
+
+    def _rewriter(self, plan: Rotation, total: int) -> Rewriter:
+        patcher = Patcher(self.cluster.endpoint, self.context)
+        return Rewriter(
+            resealer(plan.new, plan.old),
+            patcher,
+            lambda where: unreadable(self.cluster, self.context, where),
+            self.listener,
+            total,
+        )
 
     def _step(self, name: str) -> AbstractContextManager[None]:
         return stepping(self.plays[0].run, self.listener)(name)

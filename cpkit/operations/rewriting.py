@@ -1,99 +1,117 @@
-"""Have every object that is stored under another key written anew, many at once, without reading what it holds.
+"""Write every object anew that is stored under another key, many at once, by the transaction API servers write with.
 
-An empty patch changes nothing, but the API server writes what is encrypted with another key than the first. So no
-Secret leaves the cluster, a concurrent writer loses nothing, and what is written already costs nothing.
+A value is put only in place of the very one that was read, and what it holds stays the same, so a concurrent writer
+loses nothing, nobody's admission is asked, and what is written already costs nothing. Each object has a revision of its
+own, for that is what the API's watchers count on. Content is opened in this process's memory alone, where the keys are.
 """
 
-import threading
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from http.client import HTTPException, HTTPSConnection
-from ssl import SSLContext
-from urllib.parse import quote
+from typing import Protocol
 
 from cpkit.errors import CpkitError
-from cpkit.facts.encryption import Rows, stored
-from cpkit.inventory import Endpoint
-from cpkit.operations.listener import Listener
+from cpkit.etcd import Row
+from cpkit.facts.encryption import PAGE, Rows, encrypted_with, stored
+from cpkit.operations.patching import api_path
+from cpkit.pki.envelope import Resealer
 
-WORKERS = 8
+AT_ONCE = 64
 ATTEMPTS = 12
-PATIENCE = 20.0
-AGAIN = {409, 429, 500, 502, 503, 504}
-METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+
+
+class Member(Rows, Protocol):
+    """What can also replace raw values."""
+
+    def replace(self, wanted: Iterable[tuple[Row, bytes]], *, at_once: int = 1) -> Iterator[tuple[Row, int]]:
+        """Put values in place of those that were read; 0 instead of a revision where one had changed."""
+
+
+class Patcher(Protocol):
+    """What can have an API server write objects anew."""
+
+    def patch(self, paths: Iterable[str]) -> Iterator[None]:
+        """One after another, by its path in the API."""
+
+
+class Report(Protocol):
+    """Who is told how far it has come."""
+
+    def status(self, text: str) -> None:
+        """What is being done now."""
 
 
 @dataclass
 class Rewriter:
-    """Connections to the API, one a thread."""
+    """What is rewritten, and how far it has come."""
 
-    endpoint: Endpoint
-    context: SSLContext
-    listener: Listener
+    resealer: Resealer
+    patcher: Patcher  # for what none of the keys opens: the API server reads that, and writes it with the new one
+    unreadable: Callable[[str], str]  # why a path of the API cannot be read from every API server; "" when it can
+    report: Report
     total: int
     written: int = 0
-    retried: int = 0
-    gone: int = 0
+    _tried_out: bool = False
     _began: float = field(default_factory=time.monotonic)
-    _local: threading.local = field(default_factory=threading.local)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def rate(self) -> float:
         """Objects a second so far."""
         return self.written / max(time.monotonic() - self._began, 0.001)
 
-    def rewrite(self, member: Rows, resource: str, key: str) -> None:
-        """Every object of a resource that is not under the key yet; page after page, so memory is bounded."""
-        with ThreadPoolExecutor(WORKERS) as pool:
-            for page in stored(member, resource):
-                stale = (name for name, held in page if held != key)
-                for _ in pool.map(lambda name: self._one(path(resource, name)), stale):
-                    pass
-                self.listener.status(f"{self.written} of {self.total} objects, {self.rate:.0f}/s")
+    def rewrite(self, member: Member, resource: str) -> None:
+        """Every object of a resource that is not under the new key yet; page after page, so memory is bounded."""
+        for row, revision in member.replace(self._sealed(member, resource), at_once=AT_ONCE):
+            if revision:
+                self._count()
+            else:
+                self._one(member, row)
 
-    def _one(self, where: str) -> None:
-        for attempt in self._attempts():
-            status = self._patch(where)
-            with self._lock:
-                self.written += status == 200
-                self.gone += status == 404
-                self.retried += attempt > 0
-            if status in {200, 404}:
+    def _sealed(self, member: Member, resource: str) -> Iterator[tuple[Row, bytes]]:
+        for page in stored(member, resource):
+            foreign = []
+            for row in page:
+                if encrypted_with(row.value) == self.resealer.new:
+                    continue
+                if (value := self.resealer.reseal(row.value)) is None:
+                    foreign.append(api_path(resource, row.key))
+                elif self._tried_out:
+                    yield row, value
+                else:
+                    self._try_out(member, resource, row)
+            for _ in self.patcher.patch(foreign):
+                self._count()
+
+    def _try_out(self, member: Member, resource: str, row: Row) -> None:
+        """The first object, read from every API server before any other is touched, and put back if one cannot."""
+        self._one(member, row)
+        where = api_path(resource, row.key)
+        if why := self.unreadable(where):
+            if now := _now(member, row):
+                list(member.replace([(now, row.value)]))
+            hint = "It is as it was, and no other was touched. Look: cpkit encryption status"
+            raise CpkitError(f"{where} was written with the new key, and {why}", hint=hint)
+        self._tried_out, self._began = True, time.monotonic()
+
+    def _one(self, member: Member, row: Row) -> None:
+        """As somebody else has it now, again and again while that changes."""
+        for _ in range(ATTEMPTS):
+            now = _now(member, row)
+            value = self.resealer.reseal(now.value) if now and encrypted_with(now.value) != self.resealer.new else None
+            if now is None or value is None:  # gone, or an API server has written it with the new key
                 return
-            if status and status not in AGAIN:
-                break
-        told = f"HTTP {status}" if status else "no answer"
+            if any(revision for _, revision in member.replace([(now, value)])):
+                self._count()
+                return
         hint = "Nothing is lost: both keys are in place. Run the same command again: it goes on there."
-        raise CpkitError(f"{where} could not be rewritten: {told}", hint=hint)
+        raise CpkitError(f"{row.key.decode()} is changed too often to be rewritten", hint=hint)
 
-    def _attempts(self) -> Iterator[int]:
-        for attempt in range(ATTEMPTS):
-            yield attempt
-            time.sleep(min(0.05 * 2**attempt, 2.0))
-
-    def _patch(self, where: str) -> int:
-        """The status of one empty patch; 0 when nobody answered."""
-        api: HTTPSConnection | None = getattr(self._local, "api", None)
-        if api is None:
-            api = HTTPSConnection(self.endpoint.host, self.endpoint.port, timeout=PATIENCE, context=self.context)
-            self._local.api = api
-        headers = {"Content-Type": "application/merge-patch+json", "Accept": METADATA}
-        try:
-            api.request("PATCH", where, b"{}", headers)
-            answer = api.getresponse()
-            answer.read()
-        except (OSError, HTTPException):
-            api.close()
-            return 0
-        return answer.status
+    def _count(self) -> None:
+        self.written += 1
+        if self.written % PAGE == 0 or self.written == self.total:
+            self.report.status(f"{self.written} of {self.total} objects, {self.rate:.0f}/s")
 
 
-def path(resource: str, name: str) -> str:
-    """Where the API has an object of the core group, from its key below the resource in etcd."""
-    namespace, slash, rest = name.partition("/")
-    if slash:
-        return f"/api/v1/namespaces/{quote(namespace)}/{resource}/{quote(rest)}"
-    return f"/api/v1/{resource}/{quote(name)}"
+def _now(member: Rows, row: Row) -> Row | None:
+    """What a key holds now."""
+    return next(iter(member.rows(row.key, row.key + b"\0", revision=0, limit=1)), None)

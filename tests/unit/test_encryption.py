@@ -1,16 +1,19 @@
 """The keys of an EncryptionConfiguration, what a rotation has left to do, and what etcd's raw values are under."""
 
+from base64 import b64encode
 from functools import cache
 from itertools import product
 
 import pytest
+from nacl.secret import SecretBox
 
 from cpkit.errors import Refused
 from cpkit.etcd import Row
 from cpkit.facts.encryption import LOADED, PAGE, PLAIN, counts, encrypted_with
-from cpkit.operations.rewriting import path
+from cpkit.operations.patching import api_path
 from cpkit.pki.authorities import encryption_configuration
 from cpkit.pki.encryption import Configuration, Key, parse, rotation, with_keys
+from cpkit.pki.envelope import resealer
 
 TEXT = encryption_configuration("b2xk")
 A, B = Key("key1", "b2xk"), Key("key2", "bmV3")
@@ -148,9 +151,48 @@ def test_objects_are_counted_by_key_over_pages_and_nothing_else_is() -> None:
     }
 
 
+def sealed(name: str, secret: bytes, content: bytes) -> bytes:
+    """As the API server's provider does."""
+    return b"k8s:enc:secretbox:v1:%s:" % name.encode() + SecretBox(secret).encrypt(content)
+
+
+OLD_SECRET, NEW_SECRET = b"o" * 32, b"n" * 32
+RESEALER = resealer(Key("key2", b64encode(NEW_SECRET).decode()), [Key("key1", b64encode(OLD_SECRET).decode())])
+
+
+@pytest.mark.parametrize("content", [b"k8s\x00\n\x0c", b"{}", b"", bytes(range(256)) * 4096])
+@pytest.mark.parametrize("name", ["key1", "key2", ""])
+def test_what_any_key_opens_is_sealed_anew_with_the_same_content(content: bytes, name: str) -> None:
+    secret = {"key1": OLD_SECRET, "key2": NEW_SECRET}.get(name)
+    value = RESEALER.reseal(sealed(name, secret, content) if secret else content)
+    assert value
+    assert encrypted_with(value) == "key2"
+    assert SecretBox(NEW_SECRET).decrypt(value.removeprefix(b"k8s:enc:secretbox:v1:key2:")) == content
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        sealed("key1", NEW_SECRET, b"x"),  # the name of one key, sealed with the other
+        sealed("key1", OLD_SECRET, b"x")[:-1],
+        sealed("key3", OLD_SECRET, b"x"),
+        b"k8s:enc:secretbox:v1:key1:",
+        b"k8s:enc:secretbox:v2:key1:" + SecretBox(OLD_SECRET).encrypt(b"x"),
+        b"k8s:enc:aescbc:v1:key1:x",
+        b"k8s:enc:",
+    ],
+)
+def test_what_no_key_opens_is_left_as_it_is(value: bytes) -> None:
+    assert RESEALER.reseal(value) is None
+
+
+def test_two_sealings_of_the_same_content_differ() -> None:
+    assert RESEALER.reseal(b"x") != RESEALER.reseal(b"x")
+
+
 def test_an_object_is_found_in_the_api() -> None:
-    assert path("secrets", "kube-system/a.b") == "/api/v1/namespaces/kube-system/secrets/a.b"
-    assert path("namespaces", "default") == "/api/v1/namespaces/default"
+    assert api_path("secrets", b"/registry/secrets/kube-system/a.b") == "/api/v1/namespaces/kube-system/secrets/a.b"
+    assert api_path("namespaces", b"/registry/namespaces/default") == "/api/v1/namespaces/default"
 
 
 def test_the_loaded_file_is_read_from_the_metric() -> None:
