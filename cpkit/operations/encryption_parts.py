@@ -181,13 +181,16 @@ _AGAIN = "Run the same command again: it goes on there."
 
 
 def _done(plan: Rotation, stage: str) -> Callable[[Snapshot, str], bool]:
+    ours = {key.fingerprint for key in (*plan.old, plan.new)}  # those of other providers, listed after them, stay
+
     def done(snapshot: Snapshot, node: str) -> bool:
         host = snapshot.nodes[node].host
         marks = {path.partition("#")[2]: key for path, key in (host.keys if host else {}).items() if "#" in path}
         known = plan.new.name not in marks or marks[plan.new.name].fingerprint == plan.new.fingerprint
         # What a cut left aside goes with the next turn of the node; after the last one, it would hold the old key.
         aside = stage == "drop" and host is not None and host.kept_encryption
-        return known and not aside and plan.done(stage, tuple(marks))
+        names = tuple(name for name, key in marks.items() if key.fingerprint in ours)
+        return known and not aside and plan.done(stage, names)
 
     return done
 
