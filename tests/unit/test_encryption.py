@@ -160,7 +160,9 @@ OLD_SECRET, NEW_SECRET = b"o" * 32, b"n" * 32
 RESEALER = resealer(Key("key2", b64encode(NEW_SECRET).decode()), [Key("key1", b64encode(OLD_SECRET).decode())])
 
 
-@pytest.mark.parametrize("content", [b"k8s\x00\n\x0c", b"{}", b"", bytes(range(256)) * 4096])
+@pytest.mark.parametrize(
+    "content", [b"k8s\x00\n\x0c", b"{}", b"", bytes(1 << 20)], ids=["protobuf", "json", "none", "large"]
+)
 @pytest.mark.parametrize("name", ["key1", "key2", ""])
 def test_what_any_key_opens_is_sealed_anew_with_the_same_content(content: bytes, name: str) -> None:
     secret = {"key1": OLD_SECRET, "key2": NEW_SECRET}.get(name)
@@ -170,18 +172,18 @@ def test_what_any_key_opens_is_sealed_anew_with_the_same_content(content: bytes,
     assert SecretBox(NEW_SECRET).decrypt(value.removeprefix(b"k8s:enc:secretbox:v1:key2:")) == content
 
 
-@pytest.mark.parametrize(
-    "value",
-    [
-        sealed("key1", NEW_SECRET, b"x"),  # the name of one key, sealed with the other
-        sealed("key1", OLD_SECRET, b"x")[:-1],
-        sealed("key3", OLD_SECRET, b"x"),
-        b"k8s:enc:secretbox:v1:key1:",
-        b"k8s:enc:secretbox:v2:key1:" + SecretBox(OLD_SECRET).encrypt(b"x"),
-        b"k8s:enc:aescbc:v1:key1:x",
-        b"k8s:enc:",
-    ],
-)
+SEALED_OTHERWISE = {
+    "the name of one key, sealed with the other": sealed("key1", NEW_SECRET, b"x"),
+    "cut short": sealed("key1", OLD_SECRET, b"x")[:-1],
+    "of a key that is not known": sealed("key3", OLD_SECRET, b"x"),
+    "empty": b"k8s:enc:secretbox:v1:key1:",
+    "of another form": b"k8s:enc:secretbox:v2:key1:" + SecretBox(OLD_SECRET).encrypt(b"x"),
+    "of another provider": b"k8s:enc:aescbc:v1:key1:x",
+    "the mark alone": b"k8s:enc:",
+}
+
+
+@pytest.mark.parametrize("value", SEALED_OTHERWISE.values(), ids=SEALED_OTHERWISE)
 def test_what_no_key_opens_is_left_as_it_is(value: bytes) -> None:
     assert RESEALER.reseal(value) is None
 
