@@ -4,19 +4,23 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-Entry = Mapping[str, Any]  # path, mode and content, and perhaps owner and group; as for module cpkit_files
-Seen = Mapping[str, Mapping[str, Any]]  # by path: mode, owner, group, primary, and sha256 of a file
+Entry = Mapping[str, Any]  # path, mode and content, and perhaps owner and group, or path and link; as for cpkit_files
+Seen = Mapping[
+    str, Mapping[str, Any]
+]  # by path: mode, owner, group, primary and sha256 of a file, or where a link leads
 
 
 def lie_as_wanted(files: Iterable[Entry], directories: Iterable[Entry], seen: Seen) -> bool:
-    """Whether every file and directory is there with its content, mode and owner; never true of links."""
+    """Whether every file and directory is there with its content, mode and owner, and every link leads there."""
     return all(_file_fits(entry, seen.get(entry["path"], {})) for entry in files) and all(
-        "sha256" not in seen.get(entry["path"], {}) and _owned(entry, seen.get(entry["path"], {}))
+        not {"sha256", "link"} & seen.get(entry["path"], {}).keys() and _owned(entry, seen.get(entry["path"], {}))
         for entry in directories
     )
 
 
 def _file_fits(entry: Entry, there: Mapping[str, Any]) -> bool:
+    if "link" in entry:
+        return bool(there.get("link") == entry["link"])
     if "content" not in entry or "sha256" not in there:
         return False
     return hashlib.sha256(str(entry["content"]).encode()).hexdigest() == there["sha256"] and _owned(entry, there)

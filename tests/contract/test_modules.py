@@ -436,7 +436,20 @@ SPOILS: dict[str, Callable[[Path], object]] = {
     "another owner": lambda root: os.chown(root / "pki" / "key", 65534, -1),
     "another group": lambda root: os.chown(root / "pki" / "key", -1, 65534),
     "a folder's owner": lambda root: os.chown(root / "pki", 65534, 65534),
+    "another link": lambda root: pointing(root / "pki" / "current", "2.0"),
+    "a link that is a file": lambda root: written(root / "pki" / "current", "1.0"),
+    "no link": lambda root: (root / "pki" / "current").unlink(),
 }
+
+
+def pointing(path: Path, to: str) -> None:
+    path.unlink()
+    path.symlink_to(to)
+
+
+def written(path: Path, text: str) -> None:
+    path.unlink()
+    path.write_text(text)
 
 
 @as_root
@@ -445,11 +458,13 @@ SPOILS: dict[str, Callable[[Path], object]] = {
 def test_by_what_was_seen_of_a_node_it_is_judged_as_on_the_node(claim: Claim, spoil: str, group: str | None) -> None:
     folder = {"path": f"{claim.root}/pki", "mode": "0700", "owner": ME, "group": group}
     key = {"path": f"{claim.root}/pki/key", "content": "key", "mode": "0600", "owner": ME, "group": group}
-    call("cpkit_files", {"files": [key], "directories": [folder]})
+    link = {"path": f"{claim.root}/pki/current", "link": "1.0"}
+    wanted = {"files": [key, link], "directories": [folder]}
+    call("cpkit_files", wanted)
     SPOILS[spoil](claim.root)
-    seen = claim("alice@one", paths=[key["path"]], looked_at=[folder["path"]]).values["seen"]
-    on_the_node = call("cpkit_files", {"files": [key], "directories": [folder]}, check=True)
-    assert lie_as_wanted([key], [folder], seen) is not on_the_node.changed
+    seen = claim("alice@one", paths=[key["path"]], looked_at=[folder["path"], f"{claim.root}/pki/cur*"]).values["seen"]
+    on_the_node = call("cpkit_files", wanted, check=True)
+    assert lie_as_wanted([key, link], [folder], seen) is not on_the_node.changed
     assert on_the_node.changed is (spoil != "nothing")
 
 

@@ -254,6 +254,49 @@ def test_a_second_run_changes_nothing_and_restarts_nothing(cluster: Cluster) -> 
     assert cluster.unit_starts() == starts
 
 
+def test_a_second_run_brings_up_what_is_down_and_what_would_not_come_up_after_a_boot(cluster: Cluster) -> None:
+    cluster.lab.on("cp1", "systemctl stop kube-scheduler")
+    cluster.lab.on("cp2", "systemctl disable kube-controller-manager")
+    again = run_cpkit("bootstrap", "-i", cluster.lab.name, "--yes", "--kubeconfig", str(cluster.kubeconfig))
+    assert again.returncode == 0, again.stderr
+    assert changed(again.stdout) == 2
+    assert cluster.lab.on("cp1", "systemctl is-active kube-scheduler") == "active"
+    assert cluster.lab.on("cp2", "systemctl is-enabled kube-controller-manager") == "enabled"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "mend", "why"),
+    [
+        (
+            "cp -p {unit} /run/kept && sed -i s/--profiling=false/--profiling=true/ {unit}",
+            "mv /run/kept {unit}; systemctl daemon-reload",
+            "these would change: /etc/systemd/system/kube-scheduler.service",
+        ),
+        (
+            "mkdir -p /run/cpkit && touch /run/cpkit/kube-scheduler.service.pending",
+            "rm /run/cpkit/kube-scheduler.service.pending",
+            "what kube-scheduler.service was started with",
+        ),
+    ],
+    ids=["its file", "its restart is owed"],
+)
+def test_a_running_unit_that_is_not_as_it_should_be_is_not_overlooked(
+    cluster: Cluster, spoil: str, mend: str, why: str
+) -> None:
+    unit = "/etc/systemd/system/kube-scheduler.service"
+    starts = cluster.unit_starts()
+    cluster.lab.on("cp3", spoil.format(unit=unit))
+    try:
+        again = run_cpkit("bootstrap", "-i", cluster.lab.name, "--yes", "--kubeconfig", str(cluster.kubeconfig))
+    finally:
+        cluster.lab.on("cp3", mend.format(unit=unit))
+    assert again.returncode != 0
+    assert "kube-scheduler.service is running and" in again.stderr
+    assert why in again.stderr
+    assert cluster.unit_starts() == starts
+    assert run_cpkit("unlock", "-i", cluster.lab.name, "--yes").returncode == 0
+
+
 def backwards(body: Mapping[str, Any]) -> dict[str, Any]:
     return dict(reversed(list(body.items())))
 

@@ -13,7 +13,7 @@ from cpkit.laid import lie_as_wanted
 
 
 class ActionModule(ActionBase):
-    """Turns `template` into `content` for each file; asks nothing of a node that holds all that, by what was `seen`."""
+    """Turns `template` into `content` for each file; asks nothing of a node that was `seen` with it, `running`."""
 
     TRANSFERS_FILES = False
 
@@ -22,9 +22,8 @@ class ActionModule(ActionBase):
         super().run(tmp, task_vars)
         arguments = self._filled(dict(self._task.args), task_vars or {})
         arguments["sets"] = [self._filled(dict(each), task_vars or {}) for each in arguments.get("sets") or []]
-        seen = arguments.pop("seen", {})
-        alone = not arguments["sets"] and not arguments.get("unit")
-        if alone and lie_as_wanted(arguments["files"], arguments.get("directories") or [], seen):
+        seen, running = arguments.pop("seen", {}), ["", *arguments.pop("running", [])]
+        if all(_done(each, seen, running) for each in (arguments, *arguments["sets"])):
             return {"changed": False, "paths": [], "units": []}
         return self._execute_module(module_name="cpkit_files", module_args=arguments, task_vars=task_vars)
 
@@ -53,3 +52,7 @@ class ActionModule(ActionBase):
     def _in_role(self, role: str, name: str) -> str:
         """The template of another role, which stands beside the role of this task."""
         return str(Path(self._task._role._role_path).parent / role / "templates" / name) if role else name  # noqa: SLF001
+
+
+def _done(wanted: dict[str, Any], seen: dict[str, Any], running: list[str]) -> bool:
+    return wanted.get("unit", "") in running and lie_as_wanted(wanted["files"], wanted.get("directories") or [], seen)

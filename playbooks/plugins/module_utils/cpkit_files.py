@@ -86,11 +86,13 @@ def _ids(entry: dict[str, object]) -> tuple[int, int]:
 
 
 def look(path: Path) -> dict[str, object]:
-    """What decides whether a file or directory is as it should be, for whoever has no access to it; empty if neither.
+    """What decides whether a file, directory or link is as it should be, for whoever has no access to it; else empty.
 
-    `primary` tells whether its group is the one of its owner; `sha256` is a file's.
+    `primary` tells whether its group is the one of its owner; `sha256` is a file's, and a link has `link` alone.
     """
-    if path.is_symlink() or not (path.is_file() or path.is_dir()):
+    if path.is_symlink():
+        return {"link": _leads_to(path)}
+    if not (path.is_file() or path.is_dir()):
         return {}
     status = path.stat()
     try:

@@ -14,6 +14,8 @@ from pathlib import Path
 POLL = 0.1
 BEGUN = 2.0  # seconds until systemd has begun to stop a unit
 COMMAND = re.compile(r"^ExecStart=((?:.*\\\n)*.*)$", re.MULTILINE)
+UNITS = Path("/etc/systemd/system")
+PENDING = Path("/run/cpkit")  # gone after a reboot, when everything runs with what lies there
 EXPANDED = re.compile("[\"'$%\\\\]")  # in a command, systemd makes something else of these
 
 
@@ -70,6 +72,23 @@ def other_flags(state: dict[str, str], text: str) -> str:
         return ""
     differ = set(command.split()[1:]) ^ set(started[1:])
     return ", ".join(sorted({word.partition("=")[0] for word in differ}))
+
+
+def pending(unit: str, folder: Path = PENDING) -> Path:
+    """The file that lies there from before the files of a running unit are changed until it is restarted."""
+    return folder / f"{unit}.pending"
+
+
+def runs_as_its_file_says(unit: str) -> bool:
+    """Whether a unit is up, now and after a boot, from the program and with the flags of its own file."""
+    try:
+        text = (UNITS / unit).read_text()
+    except OSError:
+        return False
+    state, command = properties(unit), COMMAND.search(text)
+    home = [str(Path(command.group(1).split()[0]).parent)] if command else []
+    as_it_says = not (lacks(state) or runs_elsewhere(state, home) or other_flags(state, text))
+    return as_it_says and state.get("NeedDaemonReload") == "no" and not pending(unit).exists()
 
 
 def wait_until_started_with(unit: str, text: str, timeout: float = 10.0) -> None:

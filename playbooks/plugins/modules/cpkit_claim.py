@@ -24,7 +24,12 @@ options:
     elements: str
     default: []
   looked_at:
-    description: Further files and directories, of which only attributes and digests are returned.
+    description: Further files, directories and links, or patterns, of which only attributes and digests are returned.
+    type: list
+    elements: str
+    default: []
+  units:
+    description: systemd units that are looked at.
     type: list
     elements: str
     default: []
@@ -70,8 +75,13 @@ held:
 seen:
   description:
     - Path to C(mode), C(owner), C(group), C(primary) and for files C(sha256), for each of O(paths) and O(looked_at).
+    - Of a link only C(link), where it leads.
     - What is as it should be needs no further call.
   type: dict
+  returned: when not released
+running:
+  description: Those of O(units) that are up, now and after a boot, from the program and with the flags of their files.
+  type: list
   returned: when not released
 verified:
   description: Path to checksum, of each binary that is as it was when it was verified.
@@ -107,11 +117,12 @@ from pathlib import Path
 from ansible.module_utils import cpkit_lock
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.cpkit_files import look
+from ansible.module_utils.cpkit_units import runs_as_its_file_says
 from ansible.module_utils.cpkit_verified import Record
 
 LOCK, RESTORE = cpkit_lock.LOCK, cpkit_lock.RESTORE
 API_SERVER = Path("/etc/systemd/system/kube-apiserver.service")
-NOTHING: dict[str, object] = {"held": {}, "seen": {}, "verified": {}, "selected": {}}
+NOTHING: dict[str, object] = {"held": {}, "seen": {}, "running": [], "verified": {}, "selected": {}}
 ROOT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -126,6 +137,11 @@ def interface_of(address: str) -> str:
     return ""
 
 
+def found(paths: list[str]) -> list[str]:
+    """These paths, and what fits those that are patterns."""
+    return [str(each) for path in paths for each in (Path("/").glob(path[1:]) if "*" in path else [Path(path)])]
+
+
 def main() -> None:
     """Take, release or only read."""
     module = AnsibleModule(
@@ -134,6 +150,7 @@ def main() -> None:
             "owner": {"type": "str", "required": True},
             "paths": {"type": "list", "elements": "str", "default": []},
             "looked_at": {"type": "list", "elements": "str", "default": []},
+            "units": {"type": "list", "elements": "str", "default": []},
             "binaries": {"type": "str", "default": "/opt/cpkit"},
             "etcd_data_dir": {"type": "str", "default": "/var/lib/etcd"},
             "during_restore": {"type": "bool", "default": False},
@@ -156,7 +173,7 @@ def main() -> None:
         problem = f"{refusal}. If that run is dead, take the lock away: cpkit unlock"
         module.exit_json(changed=False, problem=problem, **nothing)
     files = [Path(path) for path in wanted["paths"]]
-    seen = {str(path): look(path) for path in (*files, *map(Path, wanted["looked_at"]))}
+    seen = {path: look(Path(path)) for path in (*wanted["paths"], *found(wanted["looked_at"]))}
     record = Record(Path(wanted["binaries"]))
     module.exit_json(
         changed=False,
@@ -165,6 +182,7 @@ def main() -> None:
         missing=[name for name in wanted["commands"] if not shutil.which(name, path=ROOT_PATH)],
         held={str(path): path.read_text() for path in files if path.is_file()},
         seen={path: told for path, told in seen.items() if told},
+        running=[unit for unit in wanted["units"] if runs_as_its_file_says(unit)],
         verified=record.unchanged(),
         selected=record.selected(),
         # etcd's own criterion: a start that etcd refused leaves all but the log behind.

@@ -102,11 +102,14 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.cpkit_files import Plan
 from ansible.module_utils.cpkit_kept import keep
 from ansible.module_utils.cpkit_units import (
+    PENDING,
+    UNITS,
     UnitFailed,
     bring_up,
     is_up,
     lacks,
     other_flags,
+    pending,
     properties,
     runs_elsewhere,
     systemctl,
@@ -115,8 +118,6 @@ from ansible.module_utils.cpkit_units import (
     wait_until_started_with,
 )
 
-UNITS = Path("/etc/systemd/system")
-PENDING = Path("/run/cpkit")  # gone after a reboot, when everything runs with what lies there
 OPTIONS: dict[str, dict[str, Any]] = {
     "files": {"type": "list", "elements": "dict", "default": []},
     "directories": {"type": "list", "elements": "dict", "default": []},
@@ -188,7 +189,7 @@ def _apply(module: AnsibleModule, wanted: dict[str, Any], plan: Plan, *, differs
         keep([str(entry["path"]) for entry in plan.files], wanted["keep"])
     if wanted["unit"] and differs and wanted["on_change"] == "restart":
         PENDING.mkdir(mode=0o755, parents=True, exist_ok=True)
-        _pending(wanted["unit"]).touch()
+        pending(wanted["unit"], PENDING).touch()
     plan.apply()
     if plan.paths:
         _run(module, wanted["commands"])
@@ -207,7 +208,7 @@ def _bring_up(wanted: dict[str, Any], needed: str, *, changed: bool) -> str:
                 reload=changed and wanted["on_change"] == "reload",
             )
     finally:
-        _pending(unit).unlink(missing_ok=True)
+        pending(unit, PENDING).unlink(missing_ok=True)
     if action and (folders := _selected(wanted)):
         wait_until_it_runs_from(unit, folders)
     if action:
@@ -215,11 +216,6 @@ def _bring_up(wanted: dict[str, Any], needed: str, *, changed: bool) -> str:
     if wanted["ready_url"]:
         wait_until_ready(unit, str(wanted["ready_url"]), str(wanted["ready_authority"]), float(str(wanted["timeout"])))
     return action
-
-
-def _pending(unit: str) -> Path:
-    """The file that lies there from before the files of a running unit are changed until it is restarted."""
-    return PENDING / f"{unit}.pending"
 
 
 def _runs_otherwise(wanted: dict[str, Any], state: dict[str, str]) -> str:
@@ -230,7 +226,11 @@ def _runs_otherwise(wanted: dict[str, Any], state: dict[str, str]) -> str:
     if program := runs_elsewhere(state, _selected(wanted)):
         return program
     flags = other_flags(state, _text(wanted))
-    return f"what {unit} was started with{f': {flags}' if flags else ''}" if flags or _pending(unit).exists() else ""
+    return (
+        f"what {unit} was started with{f': {flags}' if flags else ''}"
+        if flags or pending(unit, PENDING).exists()
+        else ""
+    )
 
 
 def _text(wanted: dict[str, Any]) -> str:
