@@ -6,18 +6,13 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from cpkit.backup.resources import EVERYTHING, OTHERS, REGISTRY, resource
+from cpkit.etcd.registry import OTHERWISE
 
 Kind = Literal["added", "removed", "changed"]
 Stamps = Mapping[bytes, bytes | int]
 # What a cluster writes all the time, whatever its users do.
 RESTLESS = ("events", "events.events.k8s.io", "leases", "masterleases", "peerserverleases", OTHERS)
-# How etcd's keys call what the API calls otherwise.
-SPOKEN = {
-    "minions": "nodes",
-    "controllers": "replicationcontrollers",
-    "services/specs": "services",
-    "services/endpoints": "endpoints",
-}
+SPOKEN = {kept: name for name, kept in OTHERWISE.items()}
 PAGE = 2000
 
 

@@ -10,6 +10,7 @@ from ssl import SSLContext
 from typing import TYPE_CHECKING, Protocol
 
 from cpkit.errors import CpkitError, Refused, Unreachable
+from cpkit.etcd.registry import prefix
 from cpkit.inventory import Cluster, Node
 from cpkit.pki.authorities import ENCRYPTION
 from cpkit.pki.encryption import PROVIDER, Configuration, parse
@@ -117,8 +118,8 @@ class Rows(Protocol):
 
 def stored(member: Rows, resource: str, revision: int = 0) -> Iterator[tuple["Row", ...]]:
     """Pages of a resource's raw values."""
-    prefix = f"/registry/{resource}/".encode()
-    start, end = prefix, prefix[:-1] + bytes([prefix[-1] + 1])
+    start = prefix(resource)
+    end = start[:-1] + bytes([start[-1] + 1])
     while page := member.rows(start, end, revision=revision, limit=PAGE):
         yield page
         start = page[-1].key + b"\0"

@@ -10,6 +10,7 @@ from ssl import SSLContext
 from urllib.parse import quote
 
 from cpkit.errors import CpkitError
+from cpkit.etcd.registry import prefix
 from cpkit.facts.encryption import METADATA
 from cpkit.inventory import Endpoint
 
@@ -64,7 +65,7 @@ class Patcher:
 
 def api_path(resource: str, key: bytes) -> str:
     """Where the API has an object of the core group, from its key in etcd."""
-    name = key.decode().removeprefix(f"/registry/{resource}/")
+    name = key.removeprefix(prefix(resource)).decode()
     namespace, slash, rest = name.partition("/")
     if slash:
         return f"/api/v1/namespaces/{quote(namespace)}/{resource}/{quote(rest)}"

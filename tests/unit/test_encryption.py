@@ -9,7 +9,7 @@ from nacl.secret import SecretBox
 
 from cpkit.errors import Refused
 from cpkit.etcd import Row
-from cpkit.facts.encryption import LOADED, PAGE, PLAIN, counts, encrypted_with
+from cpkit.facts.encryption import LOADED, PAGE, PLAIN, counts, encrypted_with, stored
 from cpkit.operations.patching import api_path
 from cpkit.pki.authorities import encryption_configuration
 from cpkit.pki.encryption import Configuration, Key, parse, rotation, with_keys
@@ -195,6 +195,14 @@ def test_two_sealings_of_the_same_content_differ() -> None:
 def test_an_object_is_found_in_the_api() -> None:
     assert api_path("secrets", b"/registry/secrets/kube-system/a.b") == "/api/v1/namespaces/kube-system/secrets/a.b"
     assert api_path("namespaces", b"/registry/namespaces/default") == "/api/v1/namespaces/default"
+    assert api_path("services", b"/registry/services/specs/a/b") == "/api/v1/namespaces/a/services/b"
+    assert api_path("nodes", b"/registry/minions/cp1") == "/api/v1/nodes/cp1"
+
+
+def test_of_resources_that_share_a_folder_only_the_covered_one_is_touched() -> None:
+    rows = {b"/registry/services/specs/a/b": b"k8s\x00", b"/registry/services/endpoints/a/b": b"k8s\x00"}
+    assert [row.key for page in stored(Etcd(rows), "services", 7) for row in page] == [b"/registry/services/specs/a/b"]
+    assert [row.key for page in stored(Etcd(rows), "nodes", 7) for row in page] == []
 
 
 def test_the_loaded_file_is_read_from_the_metric() -> None:
