@@ -1,7 +1,7 @@
 # make demo   a lab with a running three-node control plane, from nothing
 # make test   what is checked before anything lands: lint, unit, contract, Molecule, end to end
 # make test-long   the operations that take minutes each: CAs, encryption keys, nodes that come and go, renewals, settings, all minors
-# make bench  what docs/benchmarks.md shows
+# make bench  what docs/benchmarks.md shows, and how fast Secrets are encrypted anew
 # make clean  take the labs down and remove what make built
 
 # The first that runs and is new enough: a version manager's shim may be on PATH and name an interpreter that is not there.
@@ -50,7 +50,7 @@ lint: setup
 	ANSIBLE_CONFIG=playbooks/ansible.cfg $(BIN)/ansible-lint --offline
 
 # Much of these is waiting, so they go side by side; a lab has the machine for itself.
-SIDE_BY_SIDE := -n 3 --dist loadfile
+SIDE_BY_SIDE := -n 2 --dist loadfile
 
 unit: setup
 	$(BIN)/pytest tests/unit

@@ -1,7 +1,7 @@
 """`python -m bench.encryption`: Secrets that `cpkit encryption rotate` rewrites a second, against the simplest client.
 
 A fresh lab gets Secrets of a kilobyte. The floor is measured in the same run on the same Secrets: how many a second are
-made, and how many are changed by a patch, by as many threads as the rotation has, each on one kept connection, with
+made, and how many are changed by a patch, by a few threads, each on one kept connection, with
 nothing else to do. A rotation waits up to three minutes for the API servers' own looks; those are not in its rate.
 """
 
@@ -70,7 +70,7 @@ class Simplest:
         self._local = threading.local()
 
     def rate(self, count: int, work: Callable[[int], None]) -> float:
-        """How many a second, in as many threads as a rotation has."""
+        """How many a second, in as many threads as what asks API servers for it has."""
         began = time.monotonic()
         with ThreadPoolExecutor(WORKERS) as pool:
             for _ in pool.map(work, range(count)):

@@ -17,5 +17,5 @@ def refuse_minority(node: str, hashes: Sequence[Hash]) -> None:
         raise Refused(
             f"holds other keys at revision {mine.revision} than {', '.join(others)}",
             node=node,
-            hint="One of them is corrupt. Look closer with cpkit health, and name a sound one: --from NODE",
+            hint="One of them is corrupt. Look closer with cpkit health, and name a sound one: --member NODE",
         )

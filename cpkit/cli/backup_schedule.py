@@ -31,7 +31,7 @@ def schedule(
 
     Each node has a timer. Under a lock in etcd one of them takes each backup, and another one when it fails; what was
     missed while all were down is made up for. Backups are sealed on the node for backup_recipients and go into
-    backup_schedule_store: an SFTP server, or a directory that all nodes mount.
+    backup_schedule_store: an SFTP server, S3, or a directory that all nodes mount.
 
     With backup_schedule_at empty or left out, the schedule is taken away. A second run changes nothing.
     """

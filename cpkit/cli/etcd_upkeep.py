@@ -7,7 +7,7 @@ import typer
 
 from cpkit.cli.changing import DryRunOption, YesOption, cluster_of, confirming, result, view_of
 from cpkit.cli.options import AskBecomePassOption, InventoryOption, Output, OutputOption, examples, new_app
-from cpkit.errors import UsageError
+from cpkit.errors import Refused, UsageError
 
 app = new_app()
 
@@ -33,7 +33,7 @@ def compact(
         raise UsageError("say what to forget", hint="Pass either --keep N or --revision N.")
     what = f"before revision {revision}" if revision else f"but for the last {keep} revisions"
     if not confirming(view_of(output), yes=yes)(f"This forgets the history {what}."):
-        raise typer.Abort
+        raise Refused("not confirmed", hint="Nothing was changed.")
     with changing(cluster_of(inventory, ask_become_pass), "etcd-compact", view_of(output)) as change:
         with change.step("Compact"):
             done = operation.compact(change.members, revision=revision, keep=keep or 0)
@@ -77,7 +77,7 @@ def defrag(
         return
     operation.refuse_obstacles(planned)
     if not confirming(view, yes=yes)(planned.words()):
-        raise typer.Abort
+        raise Refused("not confirmed", hint="Nothing was changed.")
     with changing(cluster, "etcd-defrag", view) as change:
         with change.step("Defragment"):
             done = operation.defragment(change.members, planned, options, view)

@@ -1,6 +1,6 @@
 """The answers of an etcd member, as plain values."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Row:
     """A key of a range, and what it holds unless only keys were asked for."""
 
     key: bytes
-    value: bytes
+    value: bytes = field(repr=False)
     mod_revision: int
 
 
@@ -71,7 +71,7 @@ class Row:
 class KeyValue:
     """A key's value and when it was written."""
 
-    value: bytes
+    value: bytes = field(repr=False)
     create_revision: int
     mod_revision: int
     version: int

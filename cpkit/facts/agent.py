@@ -367,7 +367,8 @@ def keys() -> dict[str, dict[str, str]]:
         text = read(CONFIG + "/encryption.yaml").decode("utf-8", "replace")
         for name, secret in re.findall(r"name:\s*(\S+)\s+secret:\s*(\S+)", text):
             mark = hmac.new(secret.encode(), b"fingerprint", "sha256").hexdigest()[:16]
-            found[f"{CONFIG}/encryption.yaml#{name}"] = {"fingerprint": mark, "state": "present"}
+            # Of two with the same name the first is the one that writes: other providers come after it.
+            found.setdefault(f"{CONFIG}/encryption.yaml#{name}", {"fingerprint": mark, "state": "present"})
     return found
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 PORT = 6443
 PATIENCE = 10.0
 PAGE = 100
+TRIES, BUSY = 5, {0, 429, 503}  # of an API server that has no time now
 METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"  # of an object no more than its name
 METRIC = "apiserver_encryption_config_controller_last_config_info"
 LOADED = re.compile(rf'^{METRIC}\{{.*?[{{,]hash="(?:sha256:)?([0-9a-f]+)"', re.MULTILINE)
@@ -85,7 +87,12 @@ def unreadable(cluster: Cluster, context: SSLContext, path: str) -> str:
 
     def ask(node: Node) -> int:
         with connect(node) as connection:
-            return _asked(connection, context, path)[0]
+            for _ in range(TRIES):
+                status, _body = _asked(connection, context, path)
+                if status not in BUSY:
+                    break
+                time.sleep(1)
+            return status
 
     for name, answer in fan_out(cluster.control_plane, ask, deadline=4 * PATIENCE).items():
         if isinstance(answer, CpkitError):

@@ -156,6 +156,6 @@ def _alike(
         odd = sorted(key for key in most.keys() | values.keys() if most.get(key) != values.get(key))
         if odd:
             text = f"{what} differ from the other nodes': {join(odd)}"
-            yield level(text, "Run cpkit bootstrap, which lays down the same files everywhere.", node=name)
+            yield level(text, "Run cpkit reconfigure, which lays down the same files everywhere.", node=name)
     if all(values == most for values in known.values()) and len(known) == len(shown):
         yield ok(f"{what} equal on {join(known)}")

@@ -143,7 +143,7 @@ def steady_term(snapshot: Snapshot) -> Iterator[Verdict]:
         yield unknown("no member told its term", "Bring the nodes back, or look at the reasons below.")
     elif len(terms) > 1:
         text = f"the term moved between {min(terms)} and {max(terms)}: an election is going on"
-        yield warn(text, "If it goes on: look at disk latency (host.fsync) and the network between the nodes.")
+        yield warn(text, "If it goes on: look at disk latency (node.fsync) and the network between the nodes.")
     else:
         yield ok(f"term {terms.pop()}, steady")
 

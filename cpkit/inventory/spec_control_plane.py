@@ -69,7 +69,7 @@ class ControlPlaneSpec(BaseModel):
     artifacts_source: Annotated[
         str,
         Field(
-            description="Where binaries come from, auto or the mirror (directory or URL) to use instead.",
+            description="Where binaries come from, auto or the mirror (directory, tar or URL) to use instead.",
             examples=["https://mirror.example.org/kubernetes", "/srv/cpkit-bundle"],
         ),
     ] = "auto"

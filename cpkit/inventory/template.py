@@ -27,6 +27,7 @@ _TITLES = {
     "kube_scheduler": "kube-scheduler",
     "load_balancer": "Load balancers",
     "backup": "Backups",
+    "renewal": "Renewal of leaves",
 }
 _SUGGESTIONS = {
     "ansible_user": "admin",

@@ -24,6 +24,8 @@ from cpkit.operations.encryption_parts import OPERATION, Options, Result, Work
 from cpkit.operations.listener import Confirm, Listener, WatchFactory
 from cpkit.pki.encryption import Rotation, rotation
 
+ELSEWHERE = {"etcd-prefix", "etcd-servers-overrides"}
+
 __all__ = ["Options", "Result", "Status", "describe", "rotate", "status"]
 
 
@@ -49,6 +51,7 @@ def status(cluster: Cluster) -> Status:
 def rotate(cluster: Cluster, options: Options, listener: Listener, *, confirm: Confirm, watch: WatchFactory) -> Result:
     """Bring every node and every object to the new key, and drop the old one."""
     ansible.program()
+    _refuse_elsewhere(cluster)
     work = Work(cluster, options, listener, watch, _administrator(cluster))
     earlier = unfinished(cluster.name, OPERATION)
     plan = rotation(work.held(), str(earlier["key"]) if earlier else "")
@@ -71,6 +74,13 @@ def rotate(cluster: Cluster, options: Options, listener: Listener, *, confirm: C
         work.keys(plan, ("drop",))
     done.seconds = time.monotonic() - began
     return done
+
+
+def _refuse_elsewhere(cluster: Cluster) -> None:
+    """Refused where API servers keep objects elsewhere: a proof that looks for them here would be empty."""
+    for flag in ELSEWHERE & cluster.spec.kube_apiserver_extra_args.keys():
+        hint = "What is encrypted is looked for below /registry in the cluster's own etcd alone. Nothing was changed."
+        raise Refused(f"the API servers are started with {flag}", hint=hint)
 
 
 def describe(cluster: str, plan: Rotation) -> str:

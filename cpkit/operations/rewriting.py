@@ -7,7 +7,7 @@ own, for that is what the API's watchers count on. Content is opened in this pro
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from cpkit.errors import CpkitError
@@ -83,26 +83,32 @@ class Rewriter:
                 self._count()
 
     def _try_out(self, member: Member, resource: str, row: Row) -> None:
-        """The first object, read from every API server before any other is touched, and put back if one cannot."""
-        self._one(member, row)
+        """The first object, read from every API server before any other is sealed, and put back if one cannot."""
+        written = self._one(member, row)
+        if written is None:  # by somebody else; the next one is tried
+            return
+        before, revision = written
         where = api_path(resource, row.key)
         if why := self.unreadable(where):
-            if now := _now(member, row):
-                list(member.replace([(now, row.value)]))
-            hint = "It is as it was, and no other was touched. Look: cpkit encryption status"
+            back = _replaced(member, replace(before, mod_revision=revision), before.value)
+            then = "It was put back." if back else "Somebody has written it since, so it was left as it is now."
+            hint = f"{then} Look: cpkit encryption status"
             raise CpkitError(f"{where} was written with the new key, and {why}", hint=hint)
         self._tried_out, self._began = True, time.monotonic()
 
-    def _one(self, member: Member, row: Row) -> None:
-        """As somebody else has it now, again and again while that changes."""
+    def _one(self, member: Member, row: Row) -> tuple[Row, int] | None:
+        """As somebody else has it now, again and again while that changes: what it was, and the revision of our write.
+
+        None when there was nothing to write: it is gone, or an API server has written it with the new key.
+        """
         for _ in range(ATTEMPTS):
-            now = _now(member, row)
+            now = next(iter(member.rows(row.key, row.key + b"\0", revision=0, limit=1)), None)
             value = self.resealer.reseal(now.value) if now and encrypted_with(now.value) != self.resealer.new else None
-            if now is None or value is None:  # gone, or an API server has written it with the new key
-                return
-            if any(revision for _, revision in member.replace([(now, value)])):
+            if now is None or value is None:
+                return None
+            if revision := _replaced(member, now, value):
                 self._count()
-                return
+                return now, revision
         hint = "Nothing is lost: both keys are in place. Run the same command again: it goes on there."
         raise CpkitError(f"{row.key.decode()} is changed too often to be rewritten", hint=hint)
 
@@ -112,6 +118,6 @@ class Rewriter:
             self.report.status(f"{self.written} of {self.total} objects, {self.rate:.0f}/s")
 
 
-def _now(member: Rows, row: Row) -> Row | None:
-    """What a key holds now."""
-    return next(iter(member.rows(row.key, row.key + b"\0", revision=0, limit=1)), None)
+def _replaced(member: Member, row: Row, value: bytes) -> int:
+    """The revision of the value in place of the one of a row; 0 when that one is not there any longer."""
+    return next(revision for _, revision in member.replace([(row, value)]))

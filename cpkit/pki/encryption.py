@@ -5,7 +5,7 @@ import hmac
 import io
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,6 +39,7 @@ class Configuration:
     resources: tuple[str, ...]
     providers: tuple[str, ...]
     rest: str = field(repr=False)  # the file without its keys: what a rotation leaves as it is
+    others: frozenset[str] = frozenset()  # the names of keys of providers listed after the first, which only read
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -52,6 +53,7 @@ def parse(text: str) -> Configuration:
     keys: list[tuple[Key, ...]] = []
     resources: list[str] = []
     providers: list[str] = []
+    others: set[str] = set()
     for entry in body["resources"]:
         first = entry["providers"][0]
         if list(first) != [PROVIDER]:
@@ -59,12 +61,22 @@ def parse(text: str) -> Configuration:
         keys.append(tuple(Key(str(each["name"]), str(each["secret"])) for each in first[PROVIDER]["keys"]))
         resources += map(str, entry["resources"])
         providers += [str(name) for each in entry["providers"] for name in each]
+        others |= {name for each in entry["providers"][1:] for name in _named(each)}
     if len(set(keys)) != 1 or not keys[0]:
         raise ValueError("its resources are encrypted with different keys")
     if strange := [name for name in resources if "*" in name or "." in name]:
         raise ValueError(f"it covers {strange[0]}, and only resources of the core group are rewritten")
     rest = with_keys(text, ())
-    return Configuration(keys[0], tuple(dict.fromkeys(resources)), tuple(dict.fromkeys(providers)), rest)
+    return Configuration(
+        keys[0], tuple(dict.fromkeys(resources)), tuple(dict.fromkeys(providers)), rest, frozenset(others)
+    )
+
+
+def _named(provider: Mapping[str, Any]) -> Iterator[str]:
+    """The names of a provider's keys; of a KMS, its own."""
+    for settings in provider.values():
+        named = [*settings.get("keys", ()), *([settings] if "name" in settings else ())] if settings else []
+        yield from (str(each["name"]) for each in named)
 
 
 def with_keys(text: str, keys: Sequence[Key]) -> str:
@@ -128,7 +140,7 @@ def rotation(nodes: Mapping[str, Configuration], target: str = "") -> Rotation:
     if target in found:
         new = found[target]
     elif len(found) == 1 and alike:
-        made = Key(_next(found), base64.b64encode(secrets.token_bytes(32)).decode())
+        made = Key(_next({*found, *first.others}), base64.b64encode(secrets.token_bytes(32)).decode())
         return Rotation(made, tuple(found.values()), begun=False)
     else:
         new = found[max(found, key=_number)]
@@ -145,5 +157,5 @@ def _number(name: str) -> int:
     return int(found[1]) if found else -1
 
 
-def _next(names: Mapping[str, Key]) -> str:
+def _next(names: Iterable[str]) -> str:
     return f"key{max(0, *map(_number, names)) + 1}"

@@ -57,11 +57,12 @@ class Crowd:
 
     client: MemberClient
     meddle: Callable[[MemberClient, Row], None]
+    first: int = 10  # of ten that it writes to on each page
     met: list[bytes] = field(default_factory=list)
 
     def rows(self, start: bytes, end: bytes, *, revision: int, limit: int) -> tuple[Row, ...]:
         found = self.client.rows(start, end, revision=revision, limit=limit)
-        for row in found[10:20] if limit == PAGE else ():
+        for row in found[self.first : self.first + 10] if limit == PAGE else ():
             self.meddle(self.client, row)
             self.met.append(row.key)
         return found
@@ -75,12 +76,14 @@ class Api:
     """What is asked of the API, and told of the work."""
 
     why: str = ""
+    meanwhile: Callable[[], object] = lambda: None  # what others do while it is read
     read: list[str] = field(default_factory=list)
     patched: list[str] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
 
     def unreadable(self, path: str) -> str:
         self.read.append(path)
+        self.meanwhile()
         return self.why
 
     def status(self, text: str) -> None:
@@ -157,6 +160,31 @@ def test_one_is_read_by_every_api_server_before_any_other_is_touched_and_put_bac
     after = member.rows(*ALL, revision=0, limit=0)
     assert [(row.key, row.value) for row in after] == [(row.key, row.value) for row in before]
     assert api.read == ["/api/v1/namespaces/default/secrets/s00000"]
+
+
+def test_what_others_write_while_it_is_tried_out_is_not_put_back(member: MemberClient) -> None:
+    api = Api("cp2 cannot be asked for it", lambda: member.etcd3.put(key(0), sealed(2, b"new")))
+    with pytest.raises(CpkitError, match="s00000 was written") as told:
+        rewriter(api).rewrite(member, "secrets")
+    assert told.value.hint.startswith("Somebody has written it since")
+    (now,) = member.rows(key(0), key(0) + b"\0", revision=0, limit=1)
+    assert opened(now.value) == b"new"
+
+
+def test_put_back_is_what_was_there_just_before(member: MemberClient) -> None:
+    crowd = Crowd(member, lambda client, row: client.etcd3.put(row.key, sealed(1, b"new")), first=0)
+    with pytest.raises(CpkitError, match="s00000 was written") as told:
+        rewriter(Api("cp2 cannot be asked for it")).rewrite(crowd, "secrets")
+    assert told.value.hint.startswith("It was put back")
+    (now,) = member.rows(key(0), key(0) + b"\0", revision=0, limit=1)
+    assert SecretBox(bytes([1]) * 32).decrypt(now.value.removeprefix(HEAD + b"key1:")) == b"new"
+
+
+def test_an_object_that_an_api_server_writes_first_is_no_trial(member: MemberClient) -> None:
+    api = Api()
+    crowd = Crowd(member, lambda client, row: client.etcd3.put(row.key, sealed(2, b"new")), first=0)
+    rewriter(api).rewrite(crowd, "secrets")
+    assert api.read == ["/api/v1/namespaces/default/secrets/s00010"]
 
 
 def test_what_no_key_opens_is_asked_of_an_api_server(member: MemberClient) -> None:

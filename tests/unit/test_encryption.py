@@ -100,6 +100,19 @@ def test_a_run_cut_off_after_its_last_node_is_finished_and_no_other_is_begun() -
     assert rotation(nodes).new.name == "key3"
 
 
+@pytest.mark.parametrize("provider", ["aescbc", "secretbox"])
+def test_a_new_key_has_no_name_that_another_provider_uses(provider: str) -> None:
+    other = f"      - {provider}:\n          keys:\n            - name: key2\n              secret: eA==\n"
+    held = parse(TEXT.replace("      - identity", f"{other}      - identity"))
+    assert (held.names, held.others) == (("key1",), frozenset({"key2"}))
+    assert rotation({"cp1": held}).new.name == "key3"
+
+
+def test_a_kms_and_the_providers_without_keys_are_read_over() -> None:
+    other = "      - kms:\n          apiVersion: v2\n          name: vault\n          endpoint: unix:///run/kms.sock\n"
+    assert parse(TEXT.replace("      - identity", f"{other}      - identity")).others == {"vault"}
+
+
 def test_a_run_cut_off_before_its_first_node_makes_the_key_anew() -> None:
     plan = rotation({"cp1": holding(A)}, "key2")
     assert (plan.new.name, plan.begun) == ("key2", False)

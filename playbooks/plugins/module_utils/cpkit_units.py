@@ -85,8 +85,12 @@ def runs_as_its_file_says(unit: str) -> bool:
         text = (UNITS / unit).read_text()
     except OSError:
         return False
-    state, command = properties(unit), COMMAND.search(text)
-    home = [str(Path(command.group(1).split()[0]).parent)] if command else []
+    command = COMMAND.search(text)
+    words = command.group(1).split() if command else []
+    if not words:
+        return False
+    state = properties(unit)
+    home = [str(Path(words[0]).parent)]
     as_it_says = not (lacks(state) or runs_elsewhere(state, home) or other_flags(state, text))
     return as_it_says and state.get("NeedDaemonReload") == "no" and not pending(unit).exists()
 

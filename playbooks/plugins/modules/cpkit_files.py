@@ -37,7 +37,7 @@ options:
     choices: [refuse, restart, reload]
     default: refuse
   ready_url:
-    description: A URL on the node that answers 200 once the unit works.
+    description: A URL on the node that answers 200 once the unit works. Not asked where the node is not asked at all.
     type: str
     default: ""
   ready_authority:
