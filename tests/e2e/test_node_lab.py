@@ -24,6 +24,7 @@ from tests.e2e.test_upgrade_lab import Writer, uids
 
 pytestmark = pytest.mark.long
 
+OF_CPKIT = "systemctl list-unit-files --no-legend 'cpkit-*' | cut -d' ' -f1"
 LONGEST = 900.0  # seconds a change may take on a machine that does other work too
 
 
@@ -223,8 +224,11 @@ def test_a_reset_wants_the_name_and_leaves_machines_that_preflight_accepts(grown
     assert done.returncode == Exit.REFUSED
     assert "no backup" in done.stderr + done.stdout or "without a backup" in done.stderr
     assert grown.cluster.health().rc == HEALTHY
+    assert run_cpkit("rotate-certs", "schedule", "-i", grown.name, "--yes").returncode == 0
+    assert all("cpkit-renewal.timer" in told for told in grown.cluster.on_each(OF_CPKIT).values())
     done = run_cpkit("reset", "-i", grown.name, "--confirm", grown.name, "--no-backup", timeout=LONGEST)
     assert done.returncode == 0, done.stdout + done.stderr
+    assert set(grown.cluster.on_each(OF_CPKIT).values()) == {""}
     began = time.monotonic()
     done = run_cpkit("preflight", "-i", grown.name, "-o", "json", timeout=LONGEST)
     assert done.returncode == 0, f"{done.stdout}{done.stderr} after {time.monotonic() - began:.0f} s"
