@@ -99,7 +99,9 @@ def emulation(snapshot: Snapshot) -> Iterator[Verdict]:
 @check("api.flags")
 def flags(snapshot: Snapshot) -> Iterator[Verdict]:
     """All API servers run with the same flags, the node's own address aside."""
-    yield from _alike(snapshot, lambda host: host.flags, "flags", level=warn)
+    yield from _alike(
+        snapshot, lambda host: host.flags, "flags", level=warn, hint="See cpkit plan, then run cpkit reconfigure."
+    )
 
 
 @check("api.strangers")
@@ -141,7 +143,12 @@ def _only(paths: tuple[str, ...]) -> Callable[[Host], Mapping[str, str]]:
 
 
 def _alike(
-    snapshot: Snapshot, read: Callable[[Host], Mapping[str, str]], what: str, *, level: Callable[..., Verdict]
+    snapshot: Snapshot,
+    read: Callable[[Host], Mapping[str, str]],
+    what: str,
+    *,
+    level: Callable[..., Verdict],
+    hint: str = "Run cpkit bootstrap, which lays down the same files everywhere.",
 ) -> Iterator[Verdict]:
     """Compare what each node shows to what most nodes show, naming the keys that differ and never their values."""
     shown = {name: dict(read(node.host)) if node.host else {} for name, node in snapshot.control_plane.items()}
@@ -156,6 +163,6 @@ def _alike(
         odd = sorted(key for key in most.keys() | values.keys() if most.get(key) != values.get(key))
         if odd:
             text = f"{what} differ from the other nodes': {join(odd)}"
-            yield level(text, "Run cpkit reconfigure, which lays down the same files everywhere.", node=name)
+            yield level(text, hint, node=name)
     if all(values == most for values in known.values()) and len(known) == len(shown):
         yield ok(f"{what} equal on {join(known)}")
