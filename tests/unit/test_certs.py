@@ -160,6 +160,15 @@ def test_encryption_keys_are_told_apart_without_being_told(folder: Path) -> None
     assert agent.keys() != found
 
 
+def test_of_two_encryption_keys_with_one_name_that_of_the_first_provider_is_told(folder: Path) -> None:
+    text = encryption_configuration("b2xk")
+    (folder / "encryption.yaml").write_text(text)
+    found = agent.keys()
+    other = "      - aescbc:\n          keys:\n            - name: key1\n              secret: b3RoZXI=\n"
+    (folder / "encryption.yaml").write_text(text.replace("      - identity", f"{other}      - identity"))
+    assert agent.keys() == found
+
+
 def test_what_a_kubeconfig_embeds_is_read_and_what_it_names_is_not(folder: Path) -> None:
     parts = {"certificate-authority": b"ca", "client-certificate": b"crt", "client-key": b"key"}
     lines = [f"    {name}-data: {base64.b64encode(value).decode()}" for name, value in parts.items()]
