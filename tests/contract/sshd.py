@@ -113,6 +113,8 @@ ListenAddress 127.0.0.1
 Port {port}
 HostKey {root}/host
 AuthorizedKeysFile {root}/authorized_keys
+# A shell that sshd starts reads ~/.bashrc, and what a user's own does there is no part of a test.
+SetEnv HOME={root}/home
 PidFile none
 StrictModes no
 UsePAM no
