@@ -1,8 +1,8 @@
 """`python -m bench.encryption`: Secrets that `cpkit encryption rotate` rewrites a second, against the simplest client.
 
 A fresh lab gets Secrets of a kilobyte. The floor is measured in the same run on the same Secrets: how many a second are
-made, and how many are changed by a patch, by a few threads, each on one kept connection, with
-nothing else to do. A rotation waits up to three minutes for the API servers' own looks; those are not in its rate.
+made, and how many are changed by a patch, by a few threads, each on one kept connection, with nothing else to do. A
+rotation waits up to three minutes for the API servers' own looks; those are not in its rate.
 """
 
 import argparse

@@ -5,9 +5,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 Entry = Mapping[str, Any]  # path, mode and content, and perhaps owner and group, or path and link; as for cpkit_files
-Seen = Mapping[
-    str, Mapping[str, Any]
-]  # by path: mode, owner, group, primary and sha256 of a file, or where a link leads
+# By path: mode, owner, group and primary, with sha256 of a file; or only link, where that leads.
+Seen = Mapping[str, Mapping[str, Any]]
 
 
 def lie_as_wanted(files: Iterable[Entry], directories: Iterable[Entry], seen: Seen) -> bool:

@@ -14,3 +14,8 @@ OTHERWISE = {
 def prefix(resource: str) -> bytes:
     """What the keys of a resource begin with, as API servers are started by default."""
     return f"/registry/{OTHERWISE.get(resource, resource)}/".encode()
+
+
+def after(beginning: bytes) -> bytes:
+    """The end of the range of all keys that begin so."""
+    return beginning[:-1] + bytes([beginning[-1] + 1])

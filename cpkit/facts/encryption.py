@@ -11,7 +11,7 @@ from ssl import SSLContext
 from typing import TYPE_CHECKING, Protocol
 
 from cpkit.errors import CpkitError, Refused, Unreachable
-from cpkit.etcd.registry import prefix
+from cpkit.etcd.registry import after, prefix
 from cpkit.inventory import Cluster, Node
 from cpkit.pki.authorities import ENCRYPTION
 from cpkit.pki.encryption import PROVIDER, Configuration, parse
@@ -126,7 +126,7 @@ class Rows(Protocol):
 def stored(member: Rows, resource: str, revision: int = 0) -> Iterator[tuple["Row", ...]]:
     """Pages of a resource's raw values."""
     start = prefix(resource)
-    end = start[:-1] + bytes([start[-1] + 1])
+    end = after(start)
     while page := member.rows(start, end, revision=revision, limit=PAGE):
         yield page
         start = page[-1].key + b"\0"

@@ -6,6 +6,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from cpkit.errors import CpkitError
+from cpkit.etcd.registry import after
 from cpkit.facts.meeting import Meeting
 from cpkit.facts.snapshot import MemberRow, MemberStatus
 
@@ -96,6 +97,5 @@ def _hashed(client: "etcd.MemberClient", meeting: Meeting, status: MemberStatus)
 
 
 def _servers(client: "etcd.MemberClient") -> tuple[str, ...]:
-    end = SERVERS[:-1] + bytes([SERVERS[-1] + 1])
-    found = client.keys(SERVERS, end, revision=0, limit=MOST_SERVERS, timeout=PATIENCE)
+    found = client.keys(SERVERS, after(SERVERS), revision=0, limit=MOST_SERVERS, timeout=PATIENCE)
     return tuple(key.removeprefix(SERVERS).decode("utf-8", "replace") for key in found)

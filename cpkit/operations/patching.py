@@ -18,6 +18,7 @@ WORKERS = 8
 ATTEMPTS = 12
 PATIENCE = 20.0
 DONE = {200, 404}
+NOTHING_LOST = "Nothing is lost: both keys are in place. Run the same command again: it goes on there."
 AGAIN = {0, 409, 429, 500, 502, 503, 504}
 
 
@@ -43,8 +44,7 @@ class Patcher:
                 break
             time.sleep(min(0.05 * 2**attempt, 2.0))
         told = f"HTTP {status}" if status else "no answer"
-        hint = "Nothing is lost: both keys are in place. Run the same command again: it goes on there."
-        raise CpkitError(f"{where} could not be rewritten: {told}", hint=hint)
+        raise CpkitError(f"{where} could not be rewritten: {told}", hint=NOTHING_LOST)
 
     def _asked(self, where: str) -> int:
         """The status of one empty patch; 0 when nobody answered."""

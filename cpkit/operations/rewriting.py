@@ -13,7 +13,7 @@ from typing import Protocol
 from cpkit.errors import CpkitError
 from cpkit.etcd import Row
 from cpkit.facts.encryption import PAGE, Rows, encrypted_with, stored
-from cpkit.operations.patching import api_path
+from cpkit.operations.patching import NOTHING_LOST, api_path
 from cpkit.pki.envelope import Resealer
 
 AT_ONCE = 64
@@ -109,8 +109,7 @@ class Rewriter:
             if revision := _replaced(member, now, value):
                 self._count()
                 return now, revision
-        hint = "Nothing is lost: both keys are in place. Run the same command again: it goes on there."
-        raise CpkitError(f"{row.key.decode()} is changed too often to be rewritten", hint=hint)
+        raise CpkitError(f"{row.key.decode()} is changed too often to be rewritten", hint=NOTHING_LOST)
 
     def _count(self) -> None:
         self.written += 1

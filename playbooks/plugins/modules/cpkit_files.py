@@ -226,11 +226,9 @@ def _runs_otherwise(wanted: dict[str, Any], state: dict[str, str]) -> str:
     if program := runs_elsewhere(state, _selected(wanted)):
         return program
     flags = other_flags(state, _text(wanted))
-    return (
-        f"what {unit} was started with{f': {flags}' if flags else ''}"
-        if flags or pending(unit, PENDING).exists()
-        else ""
-    )
+    if not flags and not pending(unit, PENDING).exists():
+        return ""
+    return f"what {unit} was started with{f': {flags}' if flags else ''}"
 
 
 def _text(wanted: dict[str, Any]) -> str:
