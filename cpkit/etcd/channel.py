@@ -28,7 +28,7 @@ def options(server_name: str) -> list[tuple[str, int | str]]:
         ("grpc.max_receive_message_length", -1),
         # How much may be on its way: enough for any distance, and what keeps a snapshot's memory where it is.
         ("grpc.http2.bdp_probe", 0),
-        ("grpc.http2.lookahead_bytes", 4 << 20),
+        ("grpc.http2.lookahead_bytes", 8 << 20),
         # A snapshot comes in thousands of small messages: no thread of gRPC's own between the wire and the caller.
         ("SingleThreadedUnaryStream", 1),
     ]

@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -129,9 +130,11 @@ def _manifest(taking: _Taking, parts: tuple[Part, ...], database: Database) -> M
     facts, choice = taking.snapshot, taking.choice
     host = facts.nodes[choice.node].host
     running = host.components.get("kube-apiserver") if host else None
-    hashes = _hashes(taking, database.revision)
+    with ThreadPoolExecutor(1) as beside:
+        counting = beside.submit(_counts, taking.client, database.revision)
+        hashes = _hashes(taking, database.revision)
     refuse_minority(choice.node, hashes)
-    counts, problem = _counts(taking.client, database.revision)
+    counts, problem = counting.result()
     return Manifest(
         cluster=taking.cluster.name,
         cluster_id=f"{taking.client.status().cluster_id:x}",
@@ -159,7 +162,8 @@ def _hashes(taking: _Taking, revision: int) -> tuple[Hash, ...]:
     """HashKV at the revision, of every member that answers."""
 
     def ask(node: Node) -> Hash:
-        with member.open_member(node, timeout=CALL) as client:
+        here = node.name == taking.choice.node
+        with nullcontext(taking.client) if here else member.open_member(node, timeout=CALL) as client:
             said = client.hash_kv(revision)
         return Hash(node.name, said.hash, said.revision, said.compact_revision)
 

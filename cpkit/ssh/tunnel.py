@@ -11,8 +11,9 @@ import paramiko
 from cpkit.ssh.execute import FAILURES
 
 OPEN_SECONDS = 10.0
-CHUNK = 1 << 16
-WINDOW = 4 << 20  # bytes on their way; distance would make a smaller one slow
+CHUNK = 1 << 20
+WINDOW = 8 << 20  # bytes on their way; distance, or a reader that is busy for a moment, would make a smaller one slow
+PACKET = 1 << 17  # bytes of a packet: each costs the same work in Python, whatever its size; sshd sends up to 256 KiB
 
 
 @contextmanager
@@ -61,7 +62,9 @@ class _Tunnel:
         self.open.discard(near)
 
     def _channel(self, peer: tuple[str, int]) -> paramiko.Channel:
-        return self.transport.open_channel("direct-tcpip", self.target, peer, window_size=WINDOW, timeout=OPEN_SECONDS)
+        return self.transport.open_channel(
+            "direct-tcpip", self.target, peer, window_size=WINDOW, max_packet_size=PACKET, timeout=OPEN_SECONDS
+        )
 
 
 def _copy(receive: Callable[[int], bytes], send: Callable[[bytes], object], finish: Callable[[], object]) -> None:

@@ -14,6 +14,8 @@ from urllib.parse import unquote, urlsplit
 from cpkit.backup.errors import StoreError
 from cpkit.backup.stores.model import PARTIAL, Folder, Item
 
+BEHIND = 8 << 20  # bytes that may wait for the disk to be told of them
+
 
 def open_directory(location: str) -> "Directory":
     """The directory of a path or a file:// URL; made, for its owner alone, when the first backup arrives."""
@@ -149,15 +151,26 @@ class Directory(Folder):
         return StoreError(f"{error.filename or self.root}: {error.strerror}")
 
 
-@dataclass(frozen=True)
+@dataclass
 class _File:
     store: Directory
     path: Path
     file: IO[bytes]
+    written: int = 0
+    handed: int = 0  # bytes the kernel was told to begin with
 
     def write(self, data: bytes, /) -> None:
         """The next part of it."""
         self.file.write(data)
+        self.written += len(data)
+        if self.written - self.handed >= BEHIND:
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        """Have the kernel begin to write, which it says of pages it is to forget, so that the end waits for little."""
+        self.file.flush()
+        os.posix_fadvise(self.file.fileno(), self.handed, self.written - self.handed, os.POSIX_FADV_DONTNEED)
+        self.handed = self.written
 
     def commit(self, name: str) -> None:
         """Put it in place under its name."""
