@@ -1,30 +1,21 @@
-"""Run one of cpkit's Ansible modules as a node would: a process, arguments as JSON, an answer as JSON."""
+"""Run one of cpkit's Ansible modules as a node does: the program that is sent to it, in a process of its own."""
 
 import json
 import os
 import subprocess
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-PLUGINS = Path(__file__).parents[2] / "playbooks" / "plugins"
+from cpkit import carried
 
-# What Ansible's own wrapper does on a node, and constants of the module that the test puts elsewhere.
-START = """
-import importlib.util, json, pathlib, sys
-import ansible.module_utils
-from ansible.module_utils import basic
-
-plugins, name, arguments, constants = sys.argv[1], sys.argv[2], sys.stdin.read(), json.loads(sys.argv[3])
-ansible.module_utils.__path__.append(f"{plugins}/module_utils")
-basic._ANSIBLE_ARGS, basic._ANSIBLE_PROFILE = arguments.encode(), "legacy"
-spec = importlib.util.spec_from_file_location(name, f"{plugins}/modules/{name}.py")
-module = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(module)
-for constant, path in constants.items():
-    setattr(module, constant, pathlib.Path(path))
-module.main()
+# In the place of the program's last line, which runs the module: constants of it that the test puts elsewhere.
+RUN = """
+import json, pathlib
+scope = {"__name__": NAME}
+exec(compile(MODULE, NAME, "exec"), scope)
+scope.update({name: pathlib.Path(path) for name, path in json.loads(CONSTANTS).items()})
+scope["main"]()
 """
 
 
@@ -55,15 +46,16 @@ def call(
     path: str = "",
 ) -> Answer:
     """Run a module to its end."""
-    body = {"ANSIBLE_MODULE_ARGS": arguments | {"_ansible_check_mode": check, "_ansible_diff": diff}}
+    whole, last, _ = carried.program(name, arguments, check=check, diff=diff).rpartition("exec(compile(MODULE")
+    assert last
     done = subprocess.run(
-        [sys.executable, "-c", START, str(PLUGINS), name, json.dumps(constants or {})],
-        input=json.dumps(body),
+        [sys.executable, "-X", "utf8", "-IS", "-"],
+        input=f"{whole}CONSTANTS = {json.dumps(constants or {})!r}\n{RUN}",
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
         env=os.environ | ({"PATH": f"{path}:{os.environ['PATH']}"} if path else {}),
     )
-    assert done.stdout, done.stderr
-    return Answer(json.loads(done.stdout), done.stdout + done.stderr)
+    told = carried.answer(name, done.returncode, done.stdout, done.stderr)
+    return Answer(told, done.stdout + done.stderr)

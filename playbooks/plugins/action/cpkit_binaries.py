@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
 
 from cpkit import artifacts
+from cpkit.carried import CarryingAction
 from cpkit.errors import CpkitError
 from cpkit.paths import cache_dir
 from cpkit.versions import Version
@@ -15,14 +15,14 @@ from cpkit.versions import Version
 ROOT = "/opt/cpkit"  # where the module puts binaries
 
 
-class ActionModule(ActionBase):
+class ActionModule(CarryingAction):
     """Each content is sent once, whatever the number of its names."""
 
     TRANSFERS_FILES = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Ask the node what it lacks, send that, and install."""
-        super().run(tmp, task_vars)
+        self.begin(tmp, task_vars)
         arguments = self._task.args
         try:
             bundle = artifacts.cached(Version.parse(arguments["kubernetes"]), Version.parse(arguments["etcd"]))
@@ -50,16 +50,14 @@ class ActionModule(ActionBase):
                 for binary in bundle.binaries
             ]
         }
-        result = self._execute_module(module_name="cpkit_binaries", module_args=module, task_vars=task_vars)
+        result = self.on_node("cpkit_binaries", module, task_vars)
         if missing := result.get("missing"):
             folder = self._make_tmp_path()
             staged = {}
             for sha256 in missing:
                 staged[sha256] = self._connection._shell.join_path(folder, sha256)  # noqa: SLF001 - no public way
                 self._transfer_file(str(binaries[sha256]), staged[sha256])
-            result = self._execute_module(
-                module_name="cpkit_binaries", module_args=module | {"staged": staged}, task_vars=task_vars
-            )
+            result = self.on_node("cpkit_binaries", module | {"staged": staged}, task_vars)
             self._remove_tmp_path(folder, force=True)
         return result
 

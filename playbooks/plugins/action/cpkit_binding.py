@@ -4,26 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible.plugins.action import ActionBase
-
+from cpkit.carried import CarryingAction
 from cpkit.pki import Authorities
 from cpkit.pki.node import super_admin
 
 
-class ActionModule(ActionBase):
+class ActionModule(CarryingAction):
     """The task must set `no_log` and `run_once`; a failure is returned as `problem`, for another task to tell."""
-
-    TRANSFERS_FILES = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Issue the credential for a day, and let the module on the node use it."""
-        super().run(tmp, task_vars)
+        self.begin(tmp, task_vars)
         authorities = Authorities.from_files(self._task.args["authorities"])
         certificate, key = super_admin(authorities, key_type=self._task.args["key_type"])
-        result = self._execute_module(
-            module_name="cpkit_binding",
-            module_args={"certificate": certificate, "key": key, "authority": authorities.cluster.bundle_pem},
-            task_vars=task_vars,
+        return self.quietly(
+            "cpkit_binding",
+            {"certificate": certificate, "key": key, "authority": authorities.cluster.bundle_pem},
+            task_vars,
         )
-        problem = result.get("msg", "failed without a message") if result.pop("failed", False) else ""
-        return result | {"problem": problem}

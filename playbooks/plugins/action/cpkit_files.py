@@ -6,26 +6,24 @@ from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleError
-from ansible.plugins.action import ActionBase
 from ansible.template import trust_as_template
 
+from cpkit.carried import CarryingAction
 from cpkit.laid import lie_as_wanted
 
 
-class ActionModule(ActionBase):
+class ActionModule(CarryingAction):
     """Turns `template` into `content` for each file; asks nothing of a node that was `seen` with it, `running`."""
-
-    TRANSFERS_FILES = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Render, and run the module of the same name."""
-        super().run(tmp, task_vars)
+        self.begin(tmp, task_vars)
         arguments = self._filled(dict(self._task.args), task_vars or {})
         arguments["sets"] = [self._filled(dict(each), task_vars or {}) for each in arguments.get("sets") or []]
         seen, running = arguments.pop("seen", {}), ["", *arguments.pop("running", [])]
         if all(_done(each, seen, running) for each in (arguments, *arguments["sets"])):
             return {"changed": False, "paths": [], "units": []}
-        return self._execute_module(module_name="cpkit_files", module_args=arguments, task_vars=task_vars)
+        return self.on_node("cpkit_files", arguments, task_vars)
 
     def _filled(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         role = arguments.pop("role", "")

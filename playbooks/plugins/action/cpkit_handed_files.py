@@ -4,33 +4,28 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible.plugins.action import ActionBase
-
 from cpkit.backup.handing import received_files
+from cpkit.carried import CarryingAction
 from cpkit.pki.node import mode_of
 
 
-class ActionModule(ActionBase):
+class ActionModule(CarryingAction):
     """The task must set `no_log`; a failure is returned as `problem`, for another task to tell."""
-
-    TRANSFERS_FILES = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Run `cpkit_files` with them."""
-        super().run(tmp, task_vars)
+        self.begin(tmp, task_vars)
         arguments = self._task.args
         held = received_files(int(arguments["descriptor"]))
         files = [
             {"path": path, "content": content, "mode": mode_of(path), "secret": True} for path, content in held.items()
         ]
-        result = self._execute_module(
-            module_name="cpkit_files",
-            module_args={
+        return self.quietly(
+            "cpkit_files",
+            {
                 "files": files,
                 "directories": arguments.get("directories", []),
                 "keep": arguments.get("keep", ""),
             },
-            task_vars=task_vars,
+            task_vars,
         )
-        problem = result.get("msg", "failed without a message") if result.pop("failed", False) else ""
-        return result | {"problem": problem}

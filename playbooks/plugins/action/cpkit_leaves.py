@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from ansible.plugins.action import ActionBase
-
 from cpkit.backup.handing import received_files
+from cpkit.carried import CarryingAction
 from cpkit.laid import lie_as_wanted
 from cpkit.pki import Authorities, NodeFile, NodeIdentity, Renewal, ended, handed_files, leaf_files, node_files
 from cpkit.pki.requests import signed_files
@@ -16,14 +15,12 @@ from cpkit.pki.requests import signed_files
 CONTROLLERS = {"controller-manager": "kube-controller-manager.service", "scheduler": "kube-scheduler.service"}
 
 
-class ActionModule(ActionBase):
+class ActionModule(CarryingAction):
     """The task must set `no_log`; a failure is returned as `problem`, for another task to tell."""
-
-    TRANSFERS_FILES = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Plan the files of this node, and run `cpkit_files` with them."""
-        super().run(tmp, task_vars)
+        self.begin(tmp, task_vars)
         arguments = dict(self._task.args)
         laying = {"directories": arguments.pop("directories", []), "keep": arguments.pop("keep", "")}
         seen = arguments.pop("seen", {})
@@ -37,11 +34,8 @@ class ActionModule(ActionBase):
         entries = [asdict(file) | {"secret": True} for file in files]
         if lie_as_wanted(entries, laying["directories"], seen):
             return {"changed": False, "paths": [], "problem": "", "stale": []}
-        result = self._execute_module(
-            module_name="cpkit_files", module_args={"files": entries, **laying}, task_vars=task_vars
-        )
-        problem = result.get("msg", "failed without a message") if result.pop("failed", False) else ""
-        return result | {"problem": problem, "stale": stale if result.get("changed") else []}
+        result = self.quietly("cpkit_files", {"files": entries, **laying}, task_vars)
+        return result | {"stale": stale if result.get("changed") else []}
 
 
 def _files(arguments: dict[str, Any], handed: dict[str, str]) -> tuple[NodeFile, ...]:

@@ -5,27 +5,20 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from ansible.plugins.action import ActionBase
-
+from cpkit.carried import CarryingAction
 from cpkit.pki import NodeIdentity
 from cpkit.pki.requests import REQUESTS, request_files
 
 
-class ActionModule(ActionBase):
+class ActionModule(CarryingAction):
     """The task must set `no_log`; a failure is returned as `problem`, for another task to tell."""
-
-    TRANSFERS_FILES = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Plan the files of this node, and run `cpkit_files` with them."""
-        super().run(tmp, task_vars)
+        self.begin(tmp, task_vars)
         arguments = dict(self._task.args)
         held, names = arguments.pop("held"), arguments.pop("names")
         identity = NodeIdentity(**arguments | {"extra_sans": tuple(arguments.get("extra_sans", ()))})
         files = [asdict(file) | {"secret": True} for file in request_files(identity, held, names)]
         directories = [{"path": REQUESTS, "mode": "0700"}] if files else []
-        result = self._execute_module(
-            module_name="cpkit_files", module_args={"files": files, "directories": directories}, task_vars=task_vars
-        )
-        problem = result.get("msg", "failed without a message") if result.pop("failed", False) else ""
-        return result | {"problem": problem}
+        return self.quietly("cpkit_files", {"files": files, "directories": directories}, task_vars)

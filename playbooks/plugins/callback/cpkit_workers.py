@@ -27,6 +27,7 @@ from cpkit.lifeline import die_with
 NAMES = {
     loader.action_loader: (
         "assert",
+        "cpkit_claim",
         "cpkit_files",
         "cpkit_gate",
         "cpkit_leaves",

@@ -80,17 +80,17 @@ def pending(unit: str, folder: Path = PENDING) -> Path:
 
 
 def runs_as_its_file_says(unit: str) -> bool:
-    """Whether a unit is up, now and after a boot, from the program and with the flags of its own file."""
+    """Whether a unit is up, now and after a boot, from the program and with the flags of its own file if it has one."""
     try:
         text = (UNITS / unit).read_text()
     except OSError:
-        return False
+        text = ""  # a package's unit, of which nothing but its settings is ours
     command = COMMAND.search(text)
     words = command.group(1).split() if command else []
-    if not words:
+    if text and not words:
         return False
     state = properties(unit)
-    home = [str(Path(words[0]).parent)]
+    home = [str(Path(words[0]).parent)] if words else []
     as_it_says = not (lacks(state) or runs_elsewhere(state, home) or other_flags(state, text))
     return as_it_says and state.get("NeedDaemonReload") == "no" and not pending(unit).exists()
 

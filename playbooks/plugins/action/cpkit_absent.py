@@ -1,0 +1,9 @@
+"""Stop units, and take files and folders away."""
+
+from __future__ import annotations
+
+from cpkit.carried import CarryingAction
+
+
+class ActionModule(CarryingAction):
+    """The module of the same name does it."""
