@@ -53,7 +53,7 @@ lint: setup
 SIDE_BY_SIDE := -n 2 --dist loadfile
 
 unit: setup
-	$(BIN)/pytest tests/unit
+	$(BIN)/pytest -n 2 --dist worksteal tests/unit
 
 contract: setup artifacts
 	$(BIN)/pytest $(SIDE_BY_SIDE) tests/contract

@@ -1,7 +1,8 @@
 """What preflight learnt about every node, frozen."""
 
 from dataclasses import dataclass
-from ipaddress import ip_address, ip_interface
+from functools import cached_property
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_interface
 
 from cpkit.facts.clock import Clock
 from cpkit.inventory import Cluster, Node
@@ -42,6 +43,11 @@ class Interface:
     name: str
     mac: str
     addresses: tuple[str, ...]  # 10.0.0.1/24
+
+    @cached_property
+    def ips(self) -> frozenset[IPv4Address | IPv6Address]:
+        """Its addresses without their networks."""
+        return frozenset(ip_interface(address).ip for address in self.addresses)
 
 
 @dataclass(frozen=True)
@@ -115,8 +121,7 @@ class Facts:
     def interface_of(self, address: str) -> Interface | None:
         """The interface that carries an address."""
         wanted = ip_address(address)
-        carries = (i for i in self.interfaces if any(ip_interface(a).ip == wanted for a in i.addresses))
-        return next(carries, None)
+        return next((each for each in self.interfaces if wanted in each.ips), None)
 
     @property
     def runs_etcd(self) -> bool:

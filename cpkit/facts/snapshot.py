@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from cpkit.facts.clock import Clock
 from cpkit.facts.host import Host, Probe
@@ -24,6 +25,11 @@ class Plan:
     quota: int
     extra_sans: tuple[str, ...] = ()
     emulates: str = ""
+
+    @cached_property
+    def by_address(self) -> Mapping[str, str]:
+        """The control-plane nodes by their address."""
+        return {address: name for name, address in self.control_plane.items()}
 
     @classmethod
     def of(cls, cluster: Cluster) -> "Plan":
@@ -87,6 +93,11 @@ class MemberRow:
     peer_urls: tuple[str, ...]
     learner: bool = False
 
+    @cached_property
+    def hosts(self) -> tuple[str, ...]:
+        """The addresses at which its peers reach it."""
+        return tuple(url.split("//", 1)[-1].rsplit(":", 1)[0] for url in self.peer_urls)
+
 
 @dataclass(frozen=True)
 class MemberStatus:
@@ -147,17 +158,17 @@ class Snapshot:
     endpoint: Probe | None = None  # /readyz as the API's clients see it; None without a CA to verify it against
     stream: Stream | None = None  # None when there is none, or nobody looked
 
-    @property
+    @cached_property
     def control_plane(self) -> Mapping[str, NodeFacts]:
         """The control-plane nodes by name."""
         return {name: self.nodes[name] for name in self.plan.control_plane}
 
-    @property
+    @cached_property
     def load_balancers(self) -> Mapping[str, NodeFacts]:
         """The load balancers by name."""
         return {name: self.nodes[name] for name in self.plan.load_balancers}
 
     def member_node(self, row: MemberRow) -> str:
         """The node a member lives on, found by its peer address; "" for a stranger."""
-        hosts = {url.split("//", 1)[-1].rsplit(":", 1)[0] for url in row.peer_urls}
-        return next((name for name, address in self.plan.control_plane.items() if address in hosts), "")
+        nodes = self.plan.by_address
+        return next((nodes[host] for host in row.hosts if host in nodes), "")

@@ -1,6 +1,7 @@
 """The certificates on every control-plane node: in time, of the right CA, with their keys, for the right names."""
 
 from collections.abc import Iterator
+from functools import cache
 
 from cpkit.facts.host import Probe
 from cpkit.facts.snapshot import Certificate, NodeFacts, Plan, Snapshot
@@ -13,6 +14,7 @@ DAY = 86400.0
 WARN_DAYS, FAIL_DAYS = 30, 7
 MEMORY_DAYS = 60  # what only a restart renews is told of earlier
 AUTHORITIES = (f"{PKI}/ca.crt", f"{PKI}/front-proxy-ca.crt", f"{PKI}/etcd/ca.crt")
+FILES = (*AUTHORITIES, *map(leaf_path, NAMES))
 # Port -> the unit that serves there, and the file it serves.
 SERVERS = {
     "2379": ("etcd", f"{PKI}/etcd/server.crt"),
@@ -29,6 +31,7 @@ ENDED = "Renew it now: cpkit rotate-certs. When nothing works any more: cpkit ro
 RETURN = ("certs.present", "certs.valid", "certs.chain", "certs.keys", "certs.names", "certs.authorities")
 
 
+@cache
 def authority_of(path: str) -> str:
     """The CA file that a certificate at this path must be signed by."""
     if path in AUTHORITIES:
@@ -47,7 +50,7 @@ def days_left(certificate: Certificate, now: float) -> float:
 def present(seen: Seen) -> Iterator[Verdict]:
     """Every CA, leaf and kubeconfig is there and can be read."""
     found = {certificate.path: certificate for certificate in seen.node.certificates}
-    missing = [short(path) for path in (*AUTHORITIES, *map(leaf_path, NAMES)) if path not in found]
+    missing = [short(path) for path in FILES if path not in found]
     if missing:
         yield fail(f"{join(missing)} missing", RENEW)
     for certificate in found.values():
@@ -62,14 +65,15 @@ def valid(seen: Seen) -> Iterator[Verdict]:
     """Every certificate is valid now."""
     certificates, bad, now = _readable(seen), False, seen.snapshot.taken
     for certificate in certificates:
-        left, name = days_left(certificate, now), short(certificate.path)
+        if certificate.not_before <= now < certificate.not_after:
+            continue
+        bad, name = True, short(certificate.path)
         if certificate.not_before > now:
-            bad = True
             away = (certificate.not_before - now) / DAY
             yield fail(f"{name} begins only in {away:.1f} days", "Set the clocks right.")
-        elif left <= 0:
-            bad = True
-            yield fail(f"{name} ended {-left:.0f} {plural('day', round(-left))} ago", ENDED)
+        else:
+            ago = -days_left(certificate, now)
+            yield fail(f"{name} ended {ago:.0f} {plural('day', round(ago))} ago", ENDED)
     if certificates and not bad:
         yield ok(f"{len(certificates)} certificates are valid")
 

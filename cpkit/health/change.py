@@ -6,7 +6,7 @@ those that leave together leave a quorum of the present members behind.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from cpkit.errors import Refused
 from cpkit.health.quorum import NUMBERS, Member, Membership, State, join, plural
@@ -33,12 +33,12 @@ class Stage:
 def without(members: Membership, name: str) -> Membership:
     """The members once one has been taken out."""
     left = tuple(member for member in members.members if member.name != name)
-    return replace(members, members=left, leader="" if members.leader == name else members.leader)
+    return Membership(left, "" if members.leader == name else members.leader)
 
 
 def having(members: Membership, name: str, state: State = State.HEALTHY) -> Membership:
     """The members once one has come in, or a learner has become a voter."""
-    return replace(members, members=(*without(members, name).members, Member(name, state)), leader=members.leader)
+    return Membership((*without(members, name).members, Member(name, state)), members.leader)
 
 
 def leaving(members: Membership, names: Sequence[str]) -> tuple[Stage, ...]:

@@ -27,10 +27,11 @@ def before(
     rule = _balancer_floor if balancer else _control_plane_floor
     floor = tuple(Finding("gate.floor", node, said.level, said.text, said.hint) for said in rule(snapshot, node))
     wanted = [name for name in RETURN if name not in despite and not balancer]
-    spoiled = tuple(found for found in judge(snapshot, wanted) if found.node == node and found.level == "fail")
+    mine = judge(snapshot, wanted, nodes={node})
+    spoiled = tuple(found for found in mine if found.node == node and found.level == "fail")
     if allow_degraded:
         return floor + spoiled
-    others = judge(snapshot, gate_checks("before"))
+    others = judge(snapshot, gate_checks("before"), nodes=snapshot.nodes.keys() - {node})
     return floor + spoiled + tuple(finding for finding in others if finding.node != node and finding.blocks)
 
 
@@ -41,7 +42,7 @@ def after(snapshot: Snapshot, node: str, *, despite: Collection[str] = ()) -> tu
     """
     _require(snapshot, node, despite)
     balancer = node in snapshot.plan.load_balancers
-    found = judge(snapshot, [name for name in gate_checks("after") if name not in despite])
+    found = judge(snapshot, [name for name in gate_checks("after") if name not in despite], nodes={node})
     mine = tuple(finding for finding in found if finding.node == node)
     shared = tuple(f for f in found if not f.node and f.blocks and f.check.startswith("lb." if balancer else "etcd."))
     serving = (_serves(snapshot.nodes[node]),) if balancer else ()

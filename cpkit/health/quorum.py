@@ -22,6 +22,9 @@ class State(StrEnum):
     LEARNER = "learner"  # it follows and has no vote
 
 
+RANK = {State.SILENT: 0, State.SICK: 1, State.LEARNER: 2, State.HEALTHY: 3}  # how much each helps
+
+
 @dataclass(frozen=True)
 class Member:
     """One member by the name of its node."""
@@ -69,14 +72,17 @@ class Membership:
 
     def may_stop(self, name: str) -> bool:
         """Whether the healthy voters other than this member still form a quorum of all voters."""
-        return sum(member.name != name for member in self.healthy) >= self.quorum
+        return len(self._serving) - self._serving.count(name) >= self.quorum
 
-    @property
+    @cached_property
+    def _serving(self) -> tuple[str, ...]:
+        return tuple(member.name for member in self.healthy)
+
+    @cached_property
     def stoppable(self) -> tuple[str, ...]:
         """The members that may be taken down now, the ones that help least first and the leader last."""
         names = [member for member in self.members if self.may_stop(member.name)]
-        rank = {State.SILENT: 0, State.SICK: 1, State.LEARNER: 2, State.HEALTHY: 3}
-        names.sort(key=lambda member: (member.name == self.leader, rank[member.state], member.name))
+        names.sort(key=lambda member: (member.name == self.leader, RANK[member.state], member.name))
         return tuple(member.name for member in names)
 
     def words(self, stoppable: tuple[str, ...] | None = None) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Hashable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -59,11 +60,9 @@ def _parse(file: Path, text: str, problems: Problems) -> Document:
         hint = "keep only ansible_become_password secret, and give it with --ask-become-pass"
         problems.add(Place(file, 1), f"is encrypted with ansible-vault, which cpkit does not open; {hint}")
         return Document(file)
-    yaml = YAML(typ="safe", pure=True)
-    yaml.version = "1.1"  # as Ansible reads it: `yes` is a boolean
-    reader = _Reader(file, yaml.constructor, problems)
     try:
-        root = _compose(yaml, text)
+        root, scalars = _compose(text)
+        reader = _Reader(file, scalars, problems)
         return Document(file, None if root is None else reader.value(root, ()), reader.lines)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -75,14 +74,18 @@ def _parse(file: Path, text: str, problems: Problems) -> Document:
     return Document(file)
 
 
-def _compose(yaml: YAML, text: str) -> Node | None:
+@lru_cache(maxsize=64)  # a run reads the same files again and again; nodes are only ever read
+def _compose(text: str) -> tuple[Node | None, SafeConstructor]:
+    """The nodes of a text, and what makes scalars of them."""
+    yaml = YAML(typ="safe", pure=True)
+    yaml.version = "1.1"  # as Ansible reads it: `yes` is a boolean
+    scalars: SafeConstructor = yaml.constructor
     try:
-        root: Node | None = yaml.compose(text)
+        return yaml.compose(text), scalars
     except (YAMLError, RecursionError):
         raise
     except Exception as error:  # the parser meets some malformed text with errors of Python's
         raise YAMLError(f"it cannot be parsed ({error})") from error
-    return root
 
 
 class _Reader:

@@ -1,5 +1,7 @@
 """JSON Schemas of an inventory's files, for editors; made from the same model that checks them."""
 
+from copy import deepcopy
+from functools import cache
 from typing import Any
 
 from cpkit.inventory.spec import ClusterSpec
@@ -20,7 +22,7 @@ CONNECTION = {
 
 def variables_schema() -> dict[str, Any]:
     """The schema of group_vars/all.yml."""
-    schema = ClusterSpec.model_json_schema()
+    schema = deepcopy(_model())
     for variable in schema["properties"].values():
         if "patternProperties" in variable:
             variable["additionalProperties"] = False
@@ -32,6 +34,11 @@ def variables_schema() -> dict[str, Any]:
         "patternProperties": {"^(ansible_|x_)": {}},
         "additionalProperties": False,
     }
+
+
+@cache
+def _model() -> dict[str, Any]:
+    return ClusterSpec.model_json_schema()
 
 
 def hosts_schema() -> dict[str, Any]:

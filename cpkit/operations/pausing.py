@@ -4,12 +4,10 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from time import monotonic, sleep
+from time import sleep
 
 from cpkit.errors import Interrupted, Refused
 from cpkit.operations.listener import Listener, Watcher
-
-POLL = 0.2
 
 
 @dataclass(frozen=True)
@@ -48,9 +46,7 @@ class Between:
     def _pause(self, before: str, node: str, seconds: float) -> None:
         if seconds:
             self.listener.say(f"{before} is done; {node} follows in {seconds:g} s")
-            until = monotonic() + seconds
-            while monotonic() < until:
-                sleep(POLL)
+            sleep(seconds)
             return
         sys.stderr.write(f"{before} is done. Go on with {node}? [y/N] ")
         sys.stderr.flush()

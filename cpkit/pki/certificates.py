@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from ipaddress import ip_address
 
 from cryptography import x509
@@ -120,13 +121,7 @@ def subject_of(profile: Profile) -> x509.Name:
 
 def general_names(sans: Sequence[str]) -> list[x509.GeneralName]:
     """SANs as addresses where they are addresses, as DNS names elsewhere."""
-    names: list[x509.GeneralName] = []
-    for san in sans:
-        try:
-            names.append(x509.IPAddress(ip_address(san)))
-        except ValueError:
-            names.append(x509.DNSName(san))
-    return names
+    return [_general_name(san) for san in sans]
 
 
 def misfit(certificate: x509.Certificate, profile: Profile, authority: Authority, key: PrivateKey) -> str:
@@ -180,7 +175,16 @@ def difference(held: Profile, wanted: Profile) -> str:
 
 
 def _only_in(one: Sequence[str], other: Sequence[str]) -> list[str]:
-    return [str(name.value) for name in general_names(one) if name not in set(general_names(other))]
+    known = set(general_names(other))
+    return [str(name.value) for name in general_names(one) if name not in known]
+
+
+@cache
+def _general_name(san: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ip_address(san))
+    except ValueError:
+        return x509.DNSName(san)
 
 
 def _roles(profile: Profile) -> str:

@@ -2,12 +2,16 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cpkit.errors import CpkitError
 from cpkit.runs.drawing import lay_out
 from cpkit.runs.record import Record
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 PAGE = "report.html"
 COUNTS = ("requests", "failed", "longest_gap")
@@ -34,6 +38,15 @@ def draw(record: Record, path: Path) -> Path:
 
 def render(record: Record) -> str:
     """The page as HTML; whatever a node or a user has said stands in it as text."""
+    drawing = lay_out(record)
+    key: tuple[tuple[str, str], ...] = KEY if record.directly else KEY[-1:] if record.leaders else ()
+    if drawing.chart:
+        key += (("medianbox", "median latency"), ("slowestbox", "slowest answer"))
+    return _template().render(run=record, drawing=drawing, seen=_counts(record.availability), key=key)
+
+
+@cache
+def _template() -> "Template":
     from jinja2 import Environment, PackageLoader  # only who draws a page waits for it
 
     environment = Environment(
@@ -43,12 +56,7 @@ def render(record: Record) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"time": _time, "seconds": _seconds, "css": lambda outcome: outcome.replace(" ", "-")}
-    drawing = lay_out(record)
-    key: tuple[tuple[str, str], ...] = KEY if record.directly else KEY[-1:] if record.leaders else ()
-    if drawing.chart:
-        key += (("medianbox", "median latency"), ("slowestbox", "slowest answer"))
-    template = environment.get_template("page.html.j2")
-    return template.render(run=record, drawing=drawing, seen=_counts(record.availability), key=key)
+    return environment.get_template("page.html.j2")
 
 
 def _counts(availability: Mapping[str, Any]) -> Mapping[str, Any] | None:

@@ -16,6 +16,7 @@ from cpkit.artifacts.model import host_arch, known_arch
 from cpkit.artifacts.record import Build, FileRecord, Origin, Record
 from cpkit.errors import CpkitError, UsageError
 from cpkit.versions import Version
+from tests.unit.cases import cases
 
 TARGET = Target(ETCD, Version(3, 6, 16), "amd64")
 SHA = "ab" * 32
@@ -110,7 +111,7 @@ def test_what_a_killed_run_left_is_swept(cache: Cache) -> None:
         assert not left.exists()
 
 
-@pytest.mark.parametrize("text", ["", "{}", '{"schema": 99}', "[]", '{"schema": 1, "files": 3}'])
+@cases("text", ["", "{}", '{"schema": 99}', "[]", '{"schema": 1, "files": 3}'])
 def test_a_damaged_record_counts_as_none(text: str) -> None:
     assert Record.parse(text) is None
 

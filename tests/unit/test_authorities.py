@@ -25,6 +25,7 @@ from cpkit.operations.presenting import Presented, strangers
 from cpkit.pki.keys import PrivateKey, new_key
 from cpkit.pki.succession import FILES, NAMES, STAGES, Generation, Name, Stage, flags
 from cpkit.rolling import Engine, Halt, Turn, todo
+from tests.unit.cases import cases
 from tests.unit.health_snapshots import silence, spoiled
 
 NODES = ("cp1", "cp2", "cp3")
@@ -118,7 +119,7 @@ def run(held: dict[str, int], names: tuple[Name, ...], play: Callable[[Turn], No
     engine.run([passing(stage, marks(names), {}) for stage in STAGES])
 
 
-@pytest.mark.parametrize("names", CHOICES, ids=", ".join)
+@cases("names", CHOICES)
 def test_a_node_is_done_with_a_stage_exactly_from_there_on(names: tuple[Name, ...]) -> None:
     for held, number in product(range(4), (1, 2, 3)):
         seen = snapshot(dict.fromkeys(NODES, held), names)
@@ -132,7 +133,7 @@ def test_how_far_one_bundle_has_come() -> None:
     assert [reached(bundle, "new") for bundle in ((), ("old", "left", "new"), ("new", "old", "left"))] == [0, 1, 2]
 
 
-@pytest.mark.parametrize("names", CHOICES, ids=", ".join)
+@cases("names", CHOICES)
 def test_no_service_is_restarted_more_than_three_times_on_a_node_for_all_of_it(names: tuple[Name, ...]) -> None:
     counts = [unit for stage in STAGES for unit in restarts(stage, names)]
     assert all(counts.count(unit) <= 3 for unit in set(counts))
@@ -144,7 +145,7 @@ def test_no_service_is_restarted_more_than_three_times_on_a_node_for_all_of_it(n
 # A node is not done before.
 
 
-@pytest.mark.parametrize(("stage", "unit"), [(stage, unit) for stage in STAGES for unit in RESTARTS[stage]])
+@cases(("stage", "unit"), [(stage, unit) for stage in STAGES for unit in RESTARTS[stage]])
 def test_a_node_whose_service_has_not_read_the_files_is_not_done(stage: Stage, unit: str) -> None:
     seen = snapshot(dict.fromkeys(NODES, STAGES.index(stage) + 1), NAMES)
     host = seen.nodes["cp1"].host
@@ -188,7 +189,7 @@ def test_a_node_whose_administrators_trust_something_else_is_not_done(stage: Sta
 # What is refused.
 
 
-@pytest.mark.parametrize("wanted", CHOICES, ids=", ".join)
+@cases("wanted", CHOICES)
 def test_another_rotation_is_refused_while_one_is_under_way(wanted: tuple[Name, ...]) -> None:
     for names in CHOICES:
         for held in (0, 2):
@@ -257,9 +258,9 @@ STRANGER = Probe(error="SSLCertVerificationError: [SSL: CERTIFICATE_VERIFY_FAILE
 ALERT = Probe(error="SSLError: [SSL: TLSV1_ALERT_UNKNOWN_CA]")
 
 
-@pytest.mark.parametrize("stage", STAGES)
-@pytest.mark.parametrize("generation", ["old", "new"])
-@pytest.mark.parametrize("shows", [True, False])
+@cases("stage", STAGES)
+@cases("generation", ["old", "new"])
+@cases("shows", [True, False])
 def test_an_edge_is_well_only_when_it_says_what_it_should(stage: Stage, generation: Generation, *, shows: bool) -> None:
     served = "old" if stage == "trust" else "new"
     accepted = {"old", "new"} if stage != "distrust" else {"new"}

@@ -20,6 +20,7 @@ from cpkit.facts.snapshot import Snapshot
 from cpkit.health import judge
 from cpkit.node.calendar import slot, zoned
 from cpkit.ui.health_text import as_prometheus
+from tests.unit.cases import cases
 from tests.unit.health_snapshots import Raw, Spoil, captured, host, silence, spoiled
 
 NOW = datetime(2031, 5, 6, 7, 8, 9, tzinfo=UTC)
@@ -36,8 +37,8 @@ def every(seconds: int, begun: datetime = datetime(2031, 1, 1, tzinfo=UTC)) -> C
     return ask
 
 
-@pytest.mark.parametrize("seconds", [1, 7, 60, 3600, 86400, 90 * 86400])
-@pytest.mark.parametrize("late", [0, 1, 59, 4000, 10_000_000])
+@cases("seconds", [1, 7, 60, 3600, 86400, 90 * 86400])
+@cases("late", [0, 1, 59, 4000, 10_000_000])
 def test_the_slot_is_the_last_time_that_was_named(seconds: int, late: int) -> None:
     now = NOW + timedelta(seconds=late)
     found = slot("x", now, every(seconds))
@@ -54,7 +55,7 @@ def test_a_calendar_that_is_over_has_a_last_slot_and_no_next() -> None:
         slot("x", NOW, lambda *_: [NOW + timedelta(days=1)])
 
 
-@pytest.mark.parametrize(
+@cases(
     ("text", "meant"),
     [
         ("hourly", "hourly UTC"),
@@ -70,7 +71,7 @@ def test_a_time_means_the_same_on_every_node(text: str, meant: str) -> None:
     assert zoned(meant) == meant
 
 
-@pytest.mark.parametrize(
+@cases(
     ("record", "location", "due", "said"),
     [
         (None, "/srv", 1000.0, False),
@@ -84,7 +85,7 @@ def test_a_slot_is_taken_once_in_a_store(record: Record | None, location: str, d
     assert taken(record, location, due) is said
 
 
-@pytest.mark.parametrize("data", [None, b"", b"{}", b"no json", b'{"slot": 1}', b"[1]"])
+@cases("data", [None, b"", b"{}", b"no json", b'{"slot": 1}', b"[1]"])
 def test_a_record_that_cannot_be_read_is_none(data: bytes | None) -> None:
     assert read_record(data) is None
 
@@ -159,7 +160,7 @@ def test_without_a_schedule_there_is_nothing_to_look_at() -> None:
     assert levels(spoiled(*(silence(node) for node in ("cp1", "cp2", "cp3")))) == [("", "unknown")]
 
 
-@pytest.mark.parametrize(
+@cases(
     ("changes", "expected"),
     [
         ({}, [("", "ok")]),
@@ -175,9 +176,7 @@ def test_a_node_that_lags_behind_is_named(changes: dict[str, Any], expected: lis
     assert levels(spoiled(backups(**changes))) == expected
 
 
-@pytest.mark.parametrize(
-    ("late", "level"), [(-1, "ok"), (659, "ok"), (661, "warn"), (661 + 3590, "warn"), (661 + 3600, "fail")]
-)
+@cases(("late", "level"), [(-1, "ok"), (659, "ok"), (661, "warn"), (661 + 3590, "warn"), (661 + 3600, "fail")])
 def test_a_backup_that_is_overdue_warns_first_and_fails_after_the_next(late: float, level: str) -> None:
     due = captured("healthy").taken - late
     assert levels(spoiled(backups(next=due))) == [("", level)]

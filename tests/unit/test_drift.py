@@ -5,8 +5,6 @@ from dataclasses import replace
 from itertools import permutations, product
 from typing import Any
 
-import pytest
-
 from cpkit.drift import (
     BALANCERS,
     FILES,
@@ -28,6 +26,7 @@ from cpkit.drift.plan import step_of
 from cpkit.facts.snapshot import Snapshot
 from cpkit.rolling import todo
 from cpkit.ui.drift import to_json
+from tests.unit.cases import cases
 from tests.unit.health_snapshots import captured
 
 NODES, LBS = ("cp1", "cp2", "cp3"), ("lb1", "lb2")
@@ -83,7 +82,7 @@ def test_a_task_without_files_says_itself_what_it_is_about() -> None:
     assert step_of(found[0]) is REST, "no API server is restarted for it"
 
 
-@pytest.mark.parametrize("state", ["ok", "skipped", "failed", "unreachable", "ignored"])
+@cases("state", ["ok", "skipped", "failed", "unreachable", "ignored"])
 def test_what_did_not_change_is_no_drift(state: str) -> None:
     assert not changes_of([task("etcd"), on("cp1", state, paths=["/x"])])
 
@@ -109,7 +108,7 @@ def everything(order: Iterable[str] = NODES) -> list[Change]:
     ]
 
 
-@pytest.mark.parametrize("order", list(permutations(NODES)))
+@cases("order", list(permutations(NODES)))
 def test_the_order_is_the_same_whatever_was_found_first_and_the_leader_is_last(order: tuple[str, ...]) -> None:
     leader = next(name for name, each in HEALTHY.etcd.statuses.items() if each.id == each.leader)
     found = plan(HEALTHY, everything(order))
@@ -153,7 +152,7 @@ def test_only_the_pass_of_etcd_hands_leadership_over_and_no_pass_is_made_for_not
     assert not restarting(plan(HEALTHY, [Change("cp1", "files", "lay down", ("/x",))]), ())
 
 
-@pytest.mark.parametrize("fixed", [each for each in FIXED if each.path.startswith(UNITS)], ids=lambda each: each.what)
+@cases("fixed", [each for each in FIXED if each.path.startswith(UNITS)])
 def test_a_flag_that_is_fixed_is_refused_when_all_nodes_would_change_and_put_right_when_one_has_drifted(
     fixed: Any,
 ) -> None:
@@ -171,7 +170,7 @@ def test_a_flag_that_is_fixed_is_refused_when_all_nodes_would_change_and_put_rig
     assert not list(refuse_fixed(anew, (NODES, LBS))), "a file that is not there is laid down"
 
 
-@pytest.mark.parametrize(
+@cases(
     ("path", "before", "after", "says"),
     [
         ("/etc/cpkit/cluster.json", '{"name": "a", "address": "1"}', '{"name": "b", "address": "1"}', "cluster_name"),

@@ -14,6 +14,7 @@ from cpkit.operations.patching import api_path
 from cpkit.pki.authorities import encryption_configuration
 from cpkit.pki.encryption import Configuration, Key, parse, rotation, with_keys
 from cpkit.pki.envelope import resealer
+from tests.unit.cases import cases
 
 TEXT = encryption_configuration("b2xk")
 A, B = Key("key1", "b2xk"), Key("key2", "bmV3")
@@ -41,7 +42,7 @@ def test_no_secret_is_shown() -> None:
     assert "b2xk" not in repr(holding(A)) + repr(A)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("text", "why"),
     [
         ("kind: Other", "no EncryptionConfiguration"),
@@ -74,7 +75,7 @@ def mixtures() -> list[tuple[str, ...]]:
     return sorted(nodes for nodes in found if set(nodes) not in ({""}, {"drop"}))
 
 
-@pytest.mark.parametrize("reached", mixtures())
+@cases("reached", mixtures())
 def test_a_cut_off_run_is_taken_up_with_the_same_key(reached: tuple[str, ...]) -> None:
     nodes = {f"cp{number}": holding(*REACHED[stage]) for number, stage in enumerate(reached, 1)}
     plan = rotation(nodes)
@@ -131,7 +132,7 @@ def test_nodes_that_do_not_fit_together_are_refused(other: Configuration, why: s
         rotation({"cp1": holding(A), "cp2": other})
 
 
-@pytest.mark.parametrize(
+@cases(
     ("value", "name"),
     [
         (b"k8s:enc:secretbox:v1:key1:\x00\xff", "key1"),
@@ -173,10 +174,8 @@ OLD_SECRET, NEW_SECRET = b"o" * 32, b"n" * 32
 RESEALER = resealer(Key("key2", b64encode(NEW_SECRET).decode()), [Key("key1", b64encode(OLD_SECRET).decode())])
 
 
-@pytest.mark.parametrize(
-    "content", [b"k8s\x00\n\x0c", b"{}", b"", bytes(1 << 20)], ids=["protobuf", "json", "none", "large"]
-)
-@pytest.mark.parametrize("name", ["key1", "key2", ""])
+@cases("content", [b"k8s\x00\n\x0c", b"{}", b"", bytes(1 << 20)])
+@cases("name", ["key1", "key2", ""])
 def test_what_any_key_opens_is_sealed_anew_with_the_same_content(content: bytes, name: str) -> None:
     secret = {"key1": OLD_SECRET, "key2": NEW_SECRET}.get(name)
     value = RESEALER.reseal(sealed(name, secret, content) if secret else content)
@@ -196,7 +195,7 @@ SEALED_OTHERWISE = {
 }
 
 
-@pytest.mark.parametrize("value", SEALED_OTHERWISE.values(), ids=SEALED_OTHERWISE)
+@cases("value", SEALED_OTHERWISE.values())
 def test_what_no_key_opens_is_left_as_it_is(value: bytes) -> None:
     assert RESEALER.reseal(value) is None
 

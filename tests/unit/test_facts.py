@@ -20,6 +20,7 @@ from cpkit.facts.certificates import parse
 from cpkit.facts.clock import MOST_SAMPLES, NARROW, Clock, narrowest, reading
 from cpkit.facts.host import Pem
 from cpkit.facts.meeting import Meeting
+from tests.unit.cases import cases
 
 FOREVER = datetime(2100, 1, 1, tzinfo=UTC)
 Pair = tuple[str, ec.EllipticCurvePrivateKey]
@@ -87,7 +88,7 @@ def test_chunked_bodies_are_joined() -> None:
     assert agent.joined(b"4\r\nabcd\r\n3\r\nefg\r\n0\r\n\r\n") == b"abcdefg"
 
 
-@pytest.mark.parametrize(
+@cases(
     ("answer", "whole"),
     [
         (b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc", True),
@@ -175,7 +176,7 @@ def test_the_true_offset_of_a_clock_lies_within_the_error(offset: float) -> None
     assert seen.error == pytest.approx((0.2 + 0.05) / 2)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("errors", "kept", "taken"),
     [
         ([NARROW], 0, 1),

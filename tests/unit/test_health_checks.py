@@ -7,6 +7,7 @@ import pytest
 from cpkit.facts.snapshot import Snapshot
 from cpkit.health import Finding, judge
 from cpkit.health.nodes import quantile
+from tests.unit.cases import cases
 from tests.unit.health_snapshots import Raw, Spoil, captured, certificate, host, spoiled
 
 DAY = 86400
@@ -202,7 +203,7 @@ def said(snapshot: Snapshot, check: str) -> list[Finding]:
     return [finding for finding in judge(snapshot, [check]) if finding.level != "ok"]
 
 
-@pytest.mark.parametrize(("check", "level", "node", "words", "spoil"), CASES, ids=[f"{c[0]}-{c[3]}" for c in CASES])
+@cases(("check", "level", "node", "words", "spoil"), CASES)
 def test_a_spoiled_fact_is_found(check: str, level: str, node: str, words: str, spoil: Spoil) -> None:
     before = said(captured("healthy"), check)
     found = [each for each in said(spoiled(spoil), check) if each not in before]
@@ -226,7 +227,7 @@ FACTS: list[tuple[str, str, object, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("node", "name", "empty", "check"), FACTS)
+@cases(("node", "name", "empty", "check"), FACTS)
 def test_a_missing_fact_is_never_healthy(node: str, name: str, empty: object, check: str) -> None:
     snapshot = spoiled(lambda raw: host(raw, node).update({name: empty}))
     assert [each.node for each in judge(snapshot, [check]) if each.blocks].count(node) >= 1

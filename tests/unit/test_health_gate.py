@@ -7,6 +7,7 @@ import pytest
 from cpkit.errors import Exit, UsageError
 from cpkit.health import Finding, exit_code, settle
 from cpkit.health.gate import after, before, stoppable, summary
+from tests.unit.cases import cases
 from tests.unit.health_snapshots import Raw, Spoil, captured, certificate, host, silence, spoiled
 
 HEALTHY = captured("healthy")
@@ -22,12 +23,12 @@ def stop(*names: str) -> Spoil:
     return spoil
 
 
-@pytest.mark.parametrize("node", ["cp1", "cp2", "cp3", "lb1", "lb2"])
+@cases("node", ["cp1", "cp2", "cp3", "lb1", "lb2"])
 def test_any_node_of_a_healthy_cluster_may_go_down(node: str) -> None:
     assert exit_code(before(HEALTHY, node)) == Exit.OK
 
 
-@pytest.mark.parametrize("node", ["cp1", "cp2", "cp3", "lb1", "lb2"])
+@cases("node", ["cp1", "cp2", "cp3", "lb1", "lb2"])
 def test_every_node_of_a_healthy_cluster_is_back(node: str) -> None:
     assert exit_code(after(HEALTHY, node)) == Exit.OK
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from functools import cache
 
 import pytest
 from rich.console import Console
@@ -9,11 +10,13 @@ from rich.console import Console
 from cpkit.health import judge
 from cpkit.ui.health import page
 from cpkit.ui.health_text import HELP, as_json, as_prometheus
+from tests.unit.cases import cases
 from tests.unit.health_snapshots import NAMES, captured, silence, spoiled
 
 SAMPLE = re.compile(r'^(cpkit_[a-z0-9_]+)\{cluster="lab"(?:,[a-z]+="(?:[^"\\]|\\.)*")*\} -?[0-9.e+-]+$')
 
 
+@cache
 def drawn(name: str, width: int, *, everything: bool = False) -> str:
     snapshot = captured(name)
     console = Console(width=width, force_terminal=False, highlight=False)
@@ -56,7 +59,7 @@ def test_json_has_a_schema_number_and_the_verdict(name: str) -> None:
     assert set(document["findings"][0]) == {"check", "node", "level", "text", "hint"}
 
 
-@pytest.mark.parametrize("name", NAMES)
+@cases("name", NAMES)
 def test_metrics_are_well_formed_and_each_is_explained(name: str) -> None:
     snapshot = captured(name)
     lines = as_prometheus(snapshot, judge(snapshot)).splitlines()

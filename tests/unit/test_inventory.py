@@ -5,6 +5,7 @@ import pytest
 
 from cpkit.errors import Exit, UsageError
 from cpkit.inventory import Cluster, InvalidInventory, load
+from tests.unit.cases import cases
 
 HOSTS = """\
 all:
@@ -89,7 +90,7 @@ def test_problems_of_all_kinds_and_files_are_told_together(write: Write) -> None
     ]
 
 
-@pytest.mark.parametrize(
+@cases(
     ("variables", "line", "text"),
     [
         ("cluster_nmae: x", 3, "did you mean 'cluster_name'"),
@@ -136,7 +137,7 @@ def test_a_bad_variable_is_named_with_its_line(write: Write, variables: str, lin
     assert text in found[0]
 
 
-@pytest.mark.parametrize(
+@cases(
     ("endpoint", "hosts", "text"),
     [
         ("192.0.2.12", HOSTS, "is cp2 itself; the load balancers need an address of its own"),
@@ -163,7 +164,7 @@ def test_without_load_balancers_a_single_node_may_be_its_own_endpoint(write: Wri
     assert load(write(ONE, f"cluster_name: one\ncluster_endpoint: {endpoint}\n")).load_balancers == ()
 
 
-@pytest.mark.parametrize(
+@cases(
     ("old", "new", "where", "text"),
     [
         (

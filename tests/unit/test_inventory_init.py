@@ -2,9 +2,7 @@ import json
 import re
 from pathlib import Path
 
-import jsonschema
 import pytest
-from ruamel.yaml import YAML
 from typer import Typer
 from typer.testing import CliRunner, Result
 
@@ -13,7 +11,6 @@ from cpkit.cli.init import app as init
 from cpkit.cli.schema import app as schema
 from cpkit.errors import Exit, UsageError
 from cpkit.inventory import ClusterSpec, load
-from cpkit.inventory.schema import hosts_schema, variables_schema
 from cpkit.paths import ansible_root
 
 # The command that inventories/example was written by; also in docs and in the file itself.
@@ -125,30 +122,6 @@ def test_a_bootstrap_refuses_an_even_number_before_it_looks_at_any_machine(
     with pytest.raises(UsageError, match="2 hosts, which tolerate no more failures than 1"):
         run("-i", "prod", "--yes", app=bootstrap)
     assert not (here / "state").exists(), "no run was begun"
-
-
-def test_editors_find_the_schema_that_the_files_name() -> None:
-    run(*EXAMPLE)
-    folder = Path("inventories/example")
-    for name in ("hosts.yml", "group_vars/all.yml"):
-        path = folder / name
-        first = path.read_text().splitlines()[0]
-        named = path.parent / first.removeprefix("# yaml-language-server: $schema=")
-        jsonschema.validate(YAML(typ="safe").load(path), json.loads(named.read_text()))
-
-
-def test_the_schema_refuses_what_load_refuses() -> None:
-    schema_of = jsonschema.Draft202012Validator(variables_schema())
-    good = {"cluster_name": "prod", "cluster_endpoint": "api.example.org"}
-    assert schema_of.is_valid(good | {"x_mine": 1, "ansible_port": 22, "ansible_anything": True})
-    bad: list[dict[str, object]] = [
-        {"clustername": 1},
-        {"pki_ca_days": 0},
-        {"pki_key_type": "dsa"},
-        {"etcd_extra_args": {"--v": "1"}},
-    ]
-    assert not any(schema_of.is_valid(good | wrong) for wrong in bad)
-    assert not jsonschema.Draft202012Validator(hosts_schema()).is_valid({"all": {"host": {}}})
 
 
 def test_schema_prints_every_variable_with_its_meaning() -> None:

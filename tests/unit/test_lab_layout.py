@@ -9,6 +9,7 @@ from cpkit.errors import UsageError
 from cpkit.lab.layout import RESERVED_NUMBERS, Layout, Sizes, checked_name, grown, new_layout
 from cpkit.lab.rendering import all_yml, hosts_yml, known_hosts
 from cpkit.versions import Version, version_table
+from tests.unit.cases import cases
 
 INVENTORIES = Path(__file__).parents[2] / "inventories"
 
@@ -40,7 +41,7 @@ def test_machines_of_different_labs_share_no_address() -> None:
         }
 
 
-@pytest.mark.parametrize("count", [0, 2, 4, 6, 8, -1])
+@cases("count", [0, 2, 4, 6, 8, -1])
 def test_a_control_plane_without_a_sound_quorum_is_refused(count: int) -> None:
     with pytest.raises(UsageError, match="sound cluster"):
         new_layout("t", 1, Sizes(control_plane=count))
@@ -66,12 +67,12 @@ def test_up_never_takes_machines_away() -> None:
         grown(layout, Sizes(control_plane=3))
 
 
-@pytest.mark.parametrize("name", ["lab", "t1", "a", "a-b", "x" * 20])
+@cases("name", ["lab", "t1", "a", "a-b", "x" * 20])
 def test_good_names(name: str) -> None:
     assert checked_name(name) == name
 
 
-@pytest.mark.parametrize("name", ["", "Lab", "1a", "a_b", "a-", "-a", "a/b", "..", "x" * 21])
+@cases("name", ["", "Lab", "1a", "a_b", "a-", "-a", "a/b", "..", "x" * 21])
 def test_bad_names_are_refused(name: str) -> None:
     with pytest.raises(UsageError):
         checked_name(name)

@@ -2,6 +2,7 @@
 
 import datetime as dt
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -67,11 +68,14 @@ def seen(cluster: Cluster, nodes: dict[str, Files], *, after: float = 0.0, silen
     facts = {name: NodeFacts(name, "control_plane", plan.control_plane[name], error="silent") for name in NODES}
     for name, files in nodes.items():
         if name not in silent:
-            facts[name] = replace(facts[name], error="", host=Host(), certificates=parse(pems(files)))
+            facts[name] = replace(facts[name], error="", host=Host(), certificates=parsed(pems(files)))
     return Snapshot(now, 0.1, plan, facts, EtcdFacts())
 
 
-def pems(files: Files) -> list[Pem]:
+parsed = cache(parse)
+
+
+def pems(files: Files) -> tuple[Pem, ...]:
     """As the agent reports them."""
     found = []
     for path, content in files.items():
@@ -80,9 +84,10 @@ def pems(files: Files) -> list[Pem]:
         )
         if path == ADMIN or path.endswith(".crt"):
             found.append(Pem(path, certificate, pair(certificate, key)))
-    return found
+    return tuple(found)
 
 
+@cache
 def pair(certificate: str, key: str) -> str:
     if not key:
         return "absent"

@@ -1,6 +1,7 @@
 """Members come and go: on every state of one to seven members, no change loses quorum that the arithmetic allows."""
 
 from collections.abc import Iterable
+from functools import cache
 from itertools import combinations, combinations_with_replacement, product
 
 import pytest
@@ -17,20 +18,21 @@ STATES = (H, S, L)
 sizes = pytest.mark.parametrize("size", SIZES)
 
 
-def every(size: int) -> list[Membership]:
+@cache
+def every(size: int) -> tuple[Membership, ...]:
     """Every state of so many members."""
     return possible(product(STATES, repeat=size))
 
 
-def unnamed(size: int) -> list[Membership]:
+def unnamed(size: int) -> tuple[Membership, ...]:
     """The same, but for who bears which name: enough where every choice of names is tried on each."""
     return possible(combinations_with_replacement(STATES, size))
 
 
-def possible(states: Iterable[tuple[State, ...]]) -> list[Membership]:
+def possible(states: Iterable[tuple[State, ...]]) -> tuple[Membership, ...]:
     """Memberships of these states; etcd allows one learner at most."""
-    found = [voters(*each) for each in states]
-    return [each for each in found if len(each.members) - len(each.voters) <= 1 and each.voters]
+    found = (voters(*each) for each in states if each.count(L) <= 1)
+    return tuple(each for each in found if each.voters)
 
 
 def survives(membership: Membership) -> bool:

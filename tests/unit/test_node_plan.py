@@ -8,6 +8,7 @@ from cpkit.health.quorum import State
 from cpkit.operations import node_plan
 from cpkit.operations.node_replace import judged
 from cpkit.operations.node_run import Options
+from tests.unit.cases import cases
 from tests.unit.health_snapshots import Raw, Spoil, silence, spoiled
 
 OTHER = "10.203.0.31"
@@ -68,7 +69,7 @@ def words(found: object) -> list[str]:
 BACK = ["now", "without cp2", "with cp2"]
 
 
-@pytest.mark.parametrize(
+@cases(
     ("snapshot", "stages"),
     [
         (spoiled(without_data("cp2")), BACK),  # its disk is gone

@@ -19,6 +19,7 @@ from cpkit.pki.certificates import Profile, issue
 from cpkit.pki.keys import key_from_pem, new_key
 from cpkit.pki.leaves import ADMIN, LEAVES
 from cpkit.pki.node import super_admin
+from tests.unit.cases import cases
 
 DAY = dt.timedelta(days=1)
 NODE = NodeIdentity(
@@ -84,7 +85,7 @@ def changed(before: Files, after: Files) -> set[str]:
 MEMBER_SANS = {"localhost", "cp1", "10.0.0.11", "127.0.0.1", "::1"}
 
 
-@pytest.mark.parametrize(
+@cases(
     ("name", "common_name", "organization", "usages", "authority"),
     [
         ("apiserver", "kube-apiserver", "", {SERVER}, "kubernetes"),
@@ -345,13 +346,13 @@ def test_nodes_of_different_clusters_are_never_merged(
     assert refusal.value.hint
 
 
-@pytest.mark.parametrize("path", SHARED_FILES)
+@cases("path", SHARED_FILES)
 def test_one_different_shared_file_is_refused_by_name(authorities: Authorities, other: Authorities, path: str) -> None:
     with pytest.raises(Refused, match=f"cp2 and cp1 hold different {path}"):
         adopt({"cp1": authorities.files(), "cp2": {path: other.files()[path]}}, started=False)
 
 
-@pytest.mark.parametrize("missing", SHARED_FILES)
+@cases("missing", SHARED_FILES)
 def test_an_incomplete_set_is_superseded_only_while_etcd_never_started(authorities: Authorities, missing: str) -> None:
     partial = {path: content for path, content in authorities.files().items() if path != missing}
     assert adopt({"cp1": partial, "cp2": {}}, started=False) is None

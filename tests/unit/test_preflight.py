@@ -30,6 +30,7 @@ from cpkit.health.preflight import CHECKS, judge
 from cpkit.inventory import Cluster, ClusterSpec, Endpoint, Node, SshTarget
 from cpkit.operations.preflight import PreflightReport, refuse_unknown
 from cpkit.ui.preflight import as_json, render
+from tests.unit.cases import cases
 
 if TYPE_CHECKING:
     from cpkit.inventory.cluster import Role
@@ -146,7 +147,7 @@ def test_every_trouble_comes_with_a_fix() -> None:
     assert [finding for finding in found if not finding.hint] == []
 
 
-@pytest.mark.parametrize(
+@cases(
     ("release", "level"),
     [
         ({"ID": "debian", "VERSION_ID": "13"}, "ok"),
@@ -166,7 +167,7 @@ def test_operating_systems(release: dict[str, str], level: str) -> None:
     assert [finding.level for finding in found] == [level]
 
 
-@pytest.mark.parametrize(
+@cases(
     ("changes", "check", "level"),
     [
         ({"machine": "riscv64"}, "os.supported", "fail"),
@@ -237,7 +238,7 @@ def test_a_port_taken_by_a_unit_is_freed_by_stopping_the_unit() -> None:
     assert "systemctl disable --now nginx.service" in found.hint
 
 
-@pytest.mark.parametrize(
+@cases(
     ("port", "address", "in_the_way"),
     [
         (10257, "127.0.0.1", True),
@@ -374,7 +375,7 @@ def test_an_unmarked_node_with_this_clusters_ca_belongs_to_it() -> None:
     assert troubles(with_facts("cp1", **OURS), with_facts("cp2", **OURS | {"marker_name": "", "marker_id": ""})) == []
 
 
-@pytest.mark.parametrize(
+@cases(
     "changes",
     [
         {"etcd_data": ("member",)},

@@ -1,29 +1,33 @@
 """The invariants of quorum, each a sentence, each shown on every state of three and of five members."""
 
-from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from itertools import combinations, product
 
 import pytest
 
 from cpkit.health.quorum import Member, Membership, State, join
+from tests.unit.cases import cases
 
 NAMES = ("cp1", "cp2", "cp3", "cp4", "cp5", "cp6", "cp7")
 
 
+member_of = cache(Member)
+
+
 def voters(*states: State, leader: str = "") -> Membership:
-    return Membership(tuple(Member(name, state) for name, state in zip(NAMES, states, strict=False)), leader)
+    return Membership(tuple(map(member_of, NAMES, states)), leader)
 
 
-def every(size: int) -> Iterator[Membership]:
+@cache
+def every(size: int) -> tuple[Membership, ...]:
     """Every combination of member states."""
-    for states in product(State, repeat=size):
-        yield voters(*states)
+    return tuple(voters(*states) for states in product(State, repeat=size))
 
 
 def with_state(membership: Membership, name: str, state: State) -> Membership:
-    members = tuple(replace(member, state=state) if member.name == name else member for member in membership.members)
-    return replace(membership, members=members)
+    members = tuple(member_of(name, state) if member.name == name else member for member in membership.members)
+    return Membership(members, membership.leader)
 
 
 def silenced(membership: Membership, names: tuple[str, ...]) -> Membership:
@@ -140,7 +144,7 @@ def test_the_words_say_no_quorum_exactly_when_there_is_none(size: int) -> None:
 H, S, L = State.HEALTHY, State.SILENT, State.LEARNER
 
 
-@pytest.mark.parametrize(
+@cases(
     ("membership", "words"),
     [
         (voters(H, H, H, leader="cp1"), "3 voters, 3 healthy: one more may fail; cp2 may be taken down"),
@@ -161,9 +165,7 @@ def test_no_members_is_no_quorum() -> None:
     assert not Membership(()).has_quorum
 
 
-@pytest.mark.parametrize(
-    ("count", "quorum", "tolerance"), [(1, 1, 0), (2, 2, 0), (3, 2, 1), (4, 3, 1), (5, 3, 2), (7, 4, 3)]
-)
+@cases(("count", "quorum", "tolerance"), [(1, 1, 0), (2, 2, 0), (3, 2, 1), (4, 3, 1), (5, 3, 2), (7, 4, 3)])
 def test_the_table_of_sizes(count: int, quorum: int, tolerance: int) -> None:
     membership = voters(*[H] * count)
     assert (membership.quorum, membership.fault_tolerance) == (quorum, tolerance)

@@ -11,6 +11,7 @@ from cpkit.facts.snapshot import Snapshot
 from cpkit.health import Finding, judge
 from cpkit.renewing import der, use
 from cpkit.renewing.record import HELP, samples
+from tests.unit.cases import cases
 from tests.unit.health_snapshots import captured
 
 AT = 1_790_000_000.0
@@ -87,7 +88,7 @@ def test_only_what_is_shown_and_accepted_everywhere_is_in_use() -> None:
             assert why in told[0]
 
 
-@pytest.mark.parametrize("year", [1999, 2026, 2049, 2050, 2061])
+@cases("year", [1999, 2026, 2049, 2050, 2061])
 def test_times_are_written_as_x509_wants_them(year: int) -> None:
     when = datetime(year, 12, 31, 23, 59, 58, tzinfo=UTC).timestamp()
     written = der._time(when)
@@ -95,7 +96,7 @@ def test_times_are_written_as_x509_wants_them(year: int) -> None:
     assert der._seconds(written) == when
 
 
-@pytest.mark.parametrize("data", [b"", b"\x30", b"\x30\x05ab", b"\x30\x03abc", b"\x30\x82\xff\xff"])
+@cases("data", [b"", b"\x30", b"\x30\x05ab", b"\x30\x03abc", b"\x30\x82\xff\xff"])
 def test_what_is_no_certificate_is_said_to_be_none(data: bytes) -> None:
     with pytest.raises(ValueError, match="not a certificate"):
         der.parse(data)

@@ -13,6 +13,7 @@ from cpkit.cli.restore import app
 from cpkit.errors import UsageError
 from cpkit.inventory import Cluster, load
 from cpkit.operations.restore_places import choose, describe_places, misplaced, read_places, refuse_strangers
+from tests.unit.cases import cases
 from tests.unit.test_backup_retention import backup
 from tests.unit.test_restore_plan import manifest as any_manifest
 
@@ -42,7 +43,7 @@ def test_places_are_read_by_name_and_by_address() -> None:
     assert read_places(cluster(), []) == {}
 
 
-@pytest.mark.parametrize(
+@cases(
     ("words", "said"),
     [
         (["a1"], "'a1' is no pair"),
@@ -98,9 +99,7 @@ JUDGED: list[tuple[str, str, dict[str, str], dict[str, str], str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("of", "nodes", "places", "check", "text"), [each[1:] for each in JUDGED], ids=[each[0] for each in JUDGED]
-)
+@cases(("of", "nodes", "places", "check", "text"), [each[1:] for each in JUDGED])
 def test_who_may_take_whose_place(
     of: str, nodes: dict[str, str], places: dict[str, str], check: str, text: str
 ) -> None:

@@ -19,6 +19,7 @@ from cpkit.operations.restore_objections import COMPARED, objections, settings
 from cpkit.operations.restore_plan import describe, miscounted
 from cpkit.operations.restore_under_way import present, refuse_abort, refuse_other, under_way
 from cpkit.pki.authorities import ENCRYPTION
+from tests.unit.cases import cases
 
 NAMES = ("cp1", "cp2", "cp3")
 SIZE = 100 << 20
@@ -168,7 +169,7 @@ REFUSALS: list[tuple[str, dict[str, Any], dict[str, Ground], tuple[str, str, str
 ]
 
 
-@pytest.mark.parametrize(("fields", "odd", "expected"), [row[1:] for row in REFUSALS], ids=[row[0] for row in REFUSALS])
+@cases(("fields", "odd", "expected"), [row[1:] for row in REFUSALS])
 def test_the_refusal_matrix(
     fields: dict[str, Any], odd: dict[str, Ground], expected: tuple[str, str, str, str]
 ) -> None:
@@ -226,7 +227,7 @@ def test_nothing_is_under_way() -> None:
     refuse_other(None, BACKUP, grounds())
 
 
-@pytest.mark.parametrize("stage", STAGES[:-1])
+@cases("stage", STAGES[:-1])
 def test_a_restore_that_was_cut_off_goes_on_with_the_same_backup_alone(stage: str) -> None:
     found = under_way(grounds(cp2=at(stage), cp1=at(stage), cp3=at(stage)))
     assert found is not None
@@ -236,7 +237,7 @@ def test_a_restore_that_was_cut_off_goes_on_with_the_same_backup_alone(stage: st
         refuse_other(found, "lab-20310506T080000Z-r50", grounds())
 
 
-@pytest.mark.parametrize("stage", ["begun", "prepared", "held", "quiet", "stopped", "switched"])
+@cases("stage", ["begun", "prepared", "held", "quiet", "stopped", "switched"])
 def test_a_node_that_was_not_begun_yet_is_taken_along(stage: str) -> None:
     odd = grounds(cp2=at(stage))
     found = under_way(odd)
@@ -275,13 +276,13 @@ def test_one_that_is_taken_back_goes_no_further() -> None:
     assert refuse_abort(found, odd).restore == "id"
 
 
-@pytest.mark.parametrize("stage", ["begun", "prepared", "held", "quiet", "stopped", "switched"])
+@cases("stage", ["begun", "prepared", "held", "quiet", "stopped", "switched"])
 def test_there_is_a_way_back_until_etcd_may_have_started(stage: str) -> None:
     odd = grounds(cp1=at(stage), cp2=at("begun"))
     assert refuse_abort(under_way(odd), odd).backup == BACKUP
 
 
-@pytest.mark.parametrize(
+@cases(
     ("odd", "kind", "told"),
     [
         ({}, UsageError, "no restore is under way"),
@@ -314,7 +315,7 @@ def test_the_plan_says_what_is_undone_and_how_far_it_has_come() -> None:
     assert "were restored from this backup before" in describe(cluster(), manifest(), BACKUP, again, under_way(again))
 
 
-@pytest.mark.parametrize(
+@cases(
     ("counts", "wrong"),
     [
         ({"configmaps": 5, "events": 7}, ()),

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from cpkit.cli import resume
 from cpkit.runs.record import Outcome, Record
 from cpkit.runs.unfinished import chosen
+from tests.unit.cases import cases
 
 WORDS = ("upgrade", "-i", "prod", "--to", "1.37.2")
 
@@ -20,7 +21,7 @@ def run(outcome: Outcome, operation: str = "upgrade", *, changed: bool = True, o
     )
 
 
-@pytest.mark.parametrize(
+@cases(
     ("records", "taken"),
     [
         ([], None),

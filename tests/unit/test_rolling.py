@@ -5,12 +5,13 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
 from itertools import combinations
 
 import pytest
 
 from cpkit.errors import CpkitError, Exit, Interrupted, Refused, Unreachable
-from cpkit.facts.snapshot import MemberStatus, Snapshot
+from cpkit.facts.snapshot import MemberStatus, NodeFacts, Snapshot
 from cpkit.health.upkeep import successor
 from cpkit.rolling import Engine, Halt, Pass, Turn, halting, todo
 from tests.unit.health_snapshots import Raw, spoiled
@@ -40,11 +41,28 @@ BASE = {3: spoiled(), 5: spoiled(five)}
 NODES = {size: tuple(BASE[size].control_plane) for size in BASE}
 
 
+@cache
+def looking(size: int, name: str, mark: int, *, sick: bool) -> NodeFacts:
+    """A node that has come so far, and is well or not."""
+    facts = BASE[size].nodes[name]
+    assert facts.host is not None
+    files = {**facts.host.files, MARK: str(mark)}
+    probes = {**facts.host.probes, "readyz": replace(facts.host.probes["readyz"], status=500 if sick else 200)}
+    return replace(facts, host=replace(facts.host, files=files, probes=probes))
+
+
+@cache
+def following(size: int, name: str, leads: str) -> MemberStatus:
+    """A member that follows another."""
+    statuses = BASE[size].etcd.statuses
+    return replace(statuses[name], leader=statuses[leads].id)
+
+
 class World:
     """A cluster whose nodes can be marked, silenced and made sick; a play marks a node."""
 
     def __init__(self, size: int = 3, *, leads: str = "cp2", marked: tuple[str, ...] = ()) -> None:
-        self.base, self.leads = BASE[size], leads
+        self.size, self.base, self.leads = size, BASE[size], leads
         self.marks = dict.fromkeys(marked, 1)
         self.silent: set[str] = set()
         self.sick: set[str] = set()
@@ -54,17 +72,12 @@ class World:
         self.patience = 0.02  # seconds; long only where the wait is to end well
 
     def probe(self) -> Snapshot:
-        leader = self.base.etcd.statuses[self.leads].id
         nodes, statuses = dict(self.base.nodes), dict(self.base.etcd.statuses)
         for name in self.base.control_plane:
-            facts, host = nodes[name], nodes[name].host
-            assert host is not None
-            files = {**host.files, MARK: str(self.marks.get(name, 0))}
-            probes = {**host.probes, "readyz": replace(host.probes["readyz"], status=500 if name in self.sick else 200)}
-            nodes[name] = replace(facts, host=replace(host, files=files, probes=probes))
-            statuses[name] = replace(statuses[name], leader=leader)
+            nodes[name] = looking(self.size, name, self.marks.get(name, 0), sick=name in self.sick)
+            statuses[name] = following(self.size, name, self.leads)
             if name in self.silent:
-                nodes[name] = replace(facts, host=None, certificates=(), error="it is silent", hint="Look.")
+                nodes[name] = replace(nodes[name], host=None, certificates=(), error="it is silent", hint="Look.")
                 statuses[name] = MemberStatus(error="it is silent")
         return replace(self.base, nodes=nodes, etcd=replace(self.base.etcd, statuses=statuses))
 

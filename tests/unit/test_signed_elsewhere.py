@@ -24,6 +24,7 @@ from cpkit.pki.leaves import ADMIN, NAMES, Leaf, leaf_path, leaves_of
 from cpkit.pki.node import embedded_credentials
 from cpkit.pki.requests import Offer, faults, fingerprint, request_files, request_path, signed_files
 from cpkit.rolling import todo
+from tests.unit.cases import cases
 from tests.unit.health_snapshots import spoiled
 
 NODE = NodeIdentity("cp1", "10.0.0.11", "10.0.0.100", 6443, "10.96.0.1", "cluster.local", (), "ecdsa-p256", 365)
@@ -167,7 +168,7 @@ WRONG: dict[str, tuple[str, Callable[[Authorities, Held], str], str]] = {
 }
 
 
-@pytest.mark.parametrize("case", WRONG)
+@cases("case", WRONG)
 def test_what_does_not_fit_is_told(authorities: Authorities, held: Held, case: str) -> None:
     name, make, told = WRONG[case]
     found = faults(offer(authorities, held, name, make(authorities, held)))

@@ -4,9 +4,8 @@ import hmac
 import subprocess
 from pathlib import Path
 
-import pytest
-
 from cpkit.ssh.known_hosts import HostKey, pinned
+from tests.unit.cases import cases
 
 ED = HostKey("ssh-ed25519", base64.b64encode(b"one").decode())
 OTHER = HostKey("ssh-ed25519", base64.b64encode(b"two").decode())
@@ -18,7 +17,7 @@ def hashed(name: str, salt: bytes = b"salt") -> str:
     return "|1|" + "|".join(base64.b64encode(part).decode() for part in (salt, digest))
 
 
-@pytest.mark.parametrize(
+@cases(
     ("names", "host", "port", "known"),
     [
         ("cp1", "cp1", 22, True),

@@ -3,9 +3,10 @@ import subprocess
 import pytest
 
 from cpkit.ssh import sudo
+from tests.unit.cases import cases
 
 
-@pytest.mark.parametrize(
+@cases(
     ("stderr", "problem"),
     [
         ("sudo: a password is required", sudo.ASKS),

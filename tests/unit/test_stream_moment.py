@@ -24,6 +24,7 @@ from cpkit.operations import backups
 from cpkit.operations.restore_moment import wanted
 from cpkit.operations.restore_run import Options
 from cpkit.operations.restore_under_way import UnderWay, named, restored_name
+from tests.unit.cases import cases
 
 BEGAN = datetime(2031, 5, 6, 7, 8, 9, tzinfo=UTC)
 MS = int(BEGAN.timestamp() * 1000)
@@ -80,7 +81,7 @@ FOLLOWED = (
 )
 
 
-@pytest.mark.parametrize(
+@cases(
     ("at", "revision", "doubt"),
     [
         (0, 100, False),
@@ -102,12 +103,12 @@ def test_a_time_means_the_last_revision_received_by_then(at: int, revision: int,
     assert (found.revision, bool(found.doubt)) == (revision, doubt)
 
 
-@pytest.mark.parametrize("revision", range(100, 107))
+@cases("revision", range(100, 107))
 def test_a_revision_means_itself(revision: int) -> None:
     assert resolve(base(), FOLLOWED, Wish(revision)).revision == revision
 
 
-@pytest.mark.parametrize(
+@cases(
     ("records", "last"),
     [([(101, 1), (103, 2)], 103), ([(102, 1)], 102), ([(101, 1), (101, 2)], 101), ([(101, 1)], 102), ([(101, 1)], 100)],
 )
@@ -131,7 +132,7 @@ def followed(sidecar: Sidecar, last: int, until: int) -> Chain:
     return Chain(sidecar, (chains.Link(sidecar.name, 1, last, MS + until, item),), state)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("wish", "chosen"),
     [
         (Wish(100), 100),
@@ -151,7 +152,7 @@ def test_the_newest_backup_that_reaches_it_is_chosen(wish: Wish, chosen: int) ->
     assert choose(bases, known, wish).revision == chosen
 
 
-@pytest.mark.parametrize(
+@cases(
     "wish",
     [Wish(99), Wish(301), Wish(401), Wish(time=moment(MS - 1)), Wish(time=moment(MS + 120_001))],
 )

@@ -4,8 +4,6 @@ import socket
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
-
 from cpkit.backup import chain, open_store
 from cpkit.backup.chain import State
 from cpkit.facts.snapshot import Stream
@@ -13,6 +11,7 @@ from cpkit.health import judge
 from cpkit.inventory import load
 from cpkit.operations.stream_seen import last_word, looking
 from cpkit.ui.health_text import as_prometheus
+from tests.unit.cases import cases
 from tests.unit.health_snapshots import captured
 
 NEWER, OLDER = "lab-20310507T070809Z-r900", "lab-20310506T070809Z-r400"
@@ -28,7 +27,7 @@ def levels(stream: Stream | None) -> list[tuple[str, str]]:
     return [(each.level, each.text) for each in found]
 
 
-@pytest.mark.parametrize(
+@cases(
     ("silence", "ended", "level", "said"),
     [
         (-5, False, "ok", "0 s behind"),

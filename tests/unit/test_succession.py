@@ -1,6 +1,7 @@
 """What a node is given at each stage of a rotation of authorities, for every choice of them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 from itertools import combinations
 
 import pytest
@@ -12,6 +13,7 @@ from cpkit.pki.certificates import Authority
 from cpkit.pki.leaves import ADMIN, LEAVES
 from cpkit.pki.node import embedded_credentials
 from cpkit.pki.succession import FILES, NAMES, ROTATION, STAGES, Name, Stage, Succession, begin, fingerprint, taken_up
+from tests.unit.cases import cases
 
 NODE = NodeIdentity("cp1", "10.0.0.11", "vip", 6443, "10.96.0.1", "cluster.local", (), "ecdsa-p256", 365)
 CHOICES = [names for count in range(1, 5) for names in combinations(NAMES, count)]
@@ -29,6 +31,10 @@ def old() -> Authorities:
     return create(key_type="ecdsa-p256", ca_days=3650)
 
 
+Walk = tuple[Succession, dict[str, dict[str, str]]]
+
+
+@cache
 def made(old: Authorities, names: tuple[Name, ...]) -> Succession:
     return begin(old, names, key_type="ecdsa-p256", ca_days=3650)
 
@@ -51,18 +57,30 @@ def before(old: Authorities) -> dict[str, str]:
     return {file.path: file.content for file in node_files(NODE, old, {})}
 
 
+@pytest.fixture(scope="module")
+def walk(old: Authorities, before: dict[str, str]) -> Callable[[tuple[Name, ...]], Walk]:
+    """What a node holds ahead of a rotation, under "", and after each of its stages."""
+
+    @cache
+    def walked(names: tuple[Name, ...]) -> Walk:
+        succession, files = made(old, names), {"": before}
+        for earlier, stage in zip(("", *STAGES), STAGES, strict=False):
+            files[stage] = laid_down(succession, stage, files[earlier])
+        return succession, files
+
+    return walked
+
+
 def bundle(files: Mapping[str, str], path: str) -> list[x509.Certificate]:
     return x509.load_pem_x509_certificates(files[path].encode())
 
 
 @pytest.mark.parametrize("names", CHOICES, ids=", ".join)
 def test_each_stage_holds_what_it_promises_and_touches_nothing_else(
-    old: Authorities, before: dict[str, str], names: tuple[Name, ...]
+    walk: Callable[[tuple[Name, ...]], Walk], names: tuple[Name, ...]
 ) -> None:
-    succession = made(old, names)
-    files = {"": before}
+    succession, files = walk(names)
     for earlier, stage in zip(("", *STAGES), STAGES, strict=False):
-        files[stage] = laid_down(succession, stage, files[earlier])
         changed = {path for path in files[stage] if files[stage][path] != files[earlier].get(path)}
         mine = {path for name in names for path in FILES[name]} | {SIGNING, ADMIN}
         leaves = {f"{PKI}/{leaf}.{kind}" for name in names for leaf in SIGNED[name] for kind in ("crt", "key")}
@@ -85,14 +103,12 @@ def test_each_stage_holds_what_it_promises_and_touches_nothing_else(
         assert files["trust"][FILES["service_account"][1]] == files[""][FILES["service_account"][1]]
 
 
-@pytest.mark.parametrize("names", CHOICES, ids=", ".join)
+@cases("names", CHOICES)
 def test_leaves_are_issued_anew_with_new_keys_in_the_second_stage_alone(
-    old: Authorities, before: dict[str, str], names: tuple[Name, ...]
+    walk: Callable[[tuple[Name, ...]], Walk], names: tuple[Name, ...]
 ) -> None:
-    succession, held = made(old, names), before
-    trusting = laid_down(succession, "trust", held)
-    issued = laid_down(succession, "issue", trusting)
-    final = laid_down(succession, "distrust", issued)
+    _, files = walk(names)
+    held, trusting, issued, final = (files[stage] for stage in ("", *STAGES))
     renewed = {leaf for name in names for leaf in SIGNED[name]}
     for leaf in LEAVES:
         for path in (f"{PKI}/{leaf}.crt", f"{PKI}/{leaf}.key"):
@@ -110,16 +126,17 @@ def identifier(certificate: x509.Certificate) -> bytes:
     return certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
 
 
-@pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize("names", CHOICES, ids=", ".join)
 def test_any_node_at_any_stage_gives_the_whole_rotation_back(
-    old: Authorities, before: dict[str, str], names: tuple[Name, ...], stage: Stage
+    old: Authorities, before: dict[str, str], names: tuple[Name, ...]
 ) -> None:
     succession = made(old, names)
-    again = taken_up({**before, **succession.files(stage)}, names)
-    assert {each: again.files(each) for each in STAGES} == {each: succession.files(each) for each in STAGES}
-    assert again.fingerprints == succession.fingerprints
-    assert all(fingerprint(old, name) != mark for name, mark in again.fingerprints.items())
+    whole = {each: succession.files(each) for each in STAGES}
+    for stage in STAGES:
+        again = taken_up({**before, **whole[stage]}, names)
+        assert {each: again.files(each) for each in STAGES} == whole, stage
+        assert again.fingerprints == succession.fingerprints, stage
+        assert all(fingerprint(old, name) != mark for name, mark in again.fingerprints.items()), stage
 
 
 def test_what_an_earlier_rotation_left_trusted_stays_so_until_the_last_stage(old: Authorities) -> None:

@@ -15,6 +15,7 @@ from cpkit.upgrade import Outside, Target, UpgradePlan, passes, plan, target_of
 from cpkit.upgrade.passes import STEPS, has
 from cpkit.upgrade.target import Verb
 from cpkit.versions import Version, version_table
+from tests.unit.cases import cases
 from tests.unit.health_snapshots import Spoil, captured, host, silence, spoiled
 
 NODES = ("cp1", "cp2", "cp3")
@@ -65,7 +66,7 @@ def target(kubernetes: str, etcd: str = "3.6.16", emulates: str = "", verb: Verb
 # Where it leads
 
 
-@pytest.mark.parametrize(
+@cases(
     ("to", "etcd", "leads_to"),
     [
         ("1.37.2", "", ("1.37.2", "3.7.3")),
@@ -91,7 +92,7 @@ def test_an_etcd_that_the_inventory_names_stays() -> None:
     assert target_of(named, at(), to="1.37").etcd == Version(3, 6, 14)
 
 
-@pytest.mark.parametrize("to", ["1.99", "1.99.1", "1.2", "37", "1.37.x", "1.37.2.1", "latest"])
+@cases("to", ["1.99", "1.99.1", "1.2", "37", "1.37.x", "1.37.2.1", "latest"])
 def test_a_version_that_is_none_or_not_supported_is_the_users_mistake(to: str) -> None:
     with pytest.raises(UsageError):
         target_of(SPEC, at(), to=to)
@@ -124,7 +125,7 @@ def test_a_pass_with_nothing_to_do_is_not_in_the_plan() -> None:
     assert plan(at(), target("1.36.3")).rounds == ()
 
 
-@pytest.mark.parametrize("new", list(product((False, True), repeat=3)))
+@cases("new", list(product((False, True), repeat=3)))
 def test_an_upgrade_that_was_cut_off_goes_on_with_what_is_left(new: tuple[bool, ...]) -> None:
     odd = {f"{name}_etcd": "3.7.3" for name, done in zip(NODES, new, strict=True) if done}
     found = plan(at(**odd), NEXT)
@@ -146,7 +147,7 @@ def test_a_plan_tells_what_each_component_of_each_node_runs_and_will() -> None:
 # When a node is done
 
 
-@pytest.mark.parametrize(
+@cases(
     ("running", "selected", "done"),
     [
         ("1.37.2", "1.37.2", True),
@@ -222,7 +223,7 @@ def test_an_old_etcd_may_be_brought_to_the_floor() -> None:
     assert plan(at(etcd="3.6.5"), target("1.36.3", "3.6.16")).refusals == ()
 
 
-@pytest.mark.parametrize(
+@cases(
     ("kubelet", "refused"),
     [
         ("1.33.0", True),
@@ -285,8 +286,8 @@ def test_bootstrap_takes_a_cluster_of_the_inventorys_version() -> None:
     refuse_other_versions(at())
 
 
-@pytest.mark.parametrize("component", COMPONENTS)
-@pytest.mark.parametrize(("running", "selected"), [("1.30.0", "1.30.0"), ("", "1.30.0")])
+@cases("component", COMPONENTS)
+@cases(("running", "selected"), [("1.30.0", "1.30.0"), ("", "1.30.0")])
 def test_bootstrap_refuses_a_cluster_of_another_version(component: str, running: str, selected: str) -> None:
     snapshot = at()
     facts = snapshot.nodes["cp3"]

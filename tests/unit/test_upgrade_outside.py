@@ -9,6 +9,7 @@ from cpkit.facts.host import Disk
 from cpkit.facts.snapshot import Snapshot
 from cpkit.upgrade import Outside, advice, backup_age, expected, lasting, plan
 from cpkit.upgrade.outside import Hook, Requested, hooks_in, requested_in, stored_in
+from tests.unit.cases import cases
 from tests.unit.test_upgrade import NEXT, at
 
 METRICS = """\
@@ -49,7 +50,7 @@ def test_only_a_version_that_the_target_lacks_is_told() -> None:
     assert "a/v1 b, which 1.37 does not have" in line
 
 
-@pytest.mark.parametrize(
+@cases(
     ("changes", "slices", "found"),
     [
         ({}, [], True),
@@ -103,9 +104,7 @@ def with_room(snapshot: Snapshot, free: int, installed: tuple[str, ...]) -> Snap
     return replace(snapshot, nodes={**snapshot.nodes, "cp1": replace(facts, host=host)})
 
 
-@pytest.mark.parametrize(
-    ("hours", "says"), [(None, "no backup"), (3.0, ""), (23.9, ""), (30.0, "30 h old"), (72.0, "3 days old")]
-)
+@cases(("hours", "says"), [(None, "no backup"), (3.0, ""), (23.9, ""), (30.0, "30 h old"), (72.0, "3 days old")])
 def test_an_old_backup_is_told(hours: float | None, says: str) -> None:
     told = backup_age(hours)
     assert says in told
@@ -119,8 +118,6 @@ def test_a_plan_takes_as_long_as_its_turns_did() -> None:
     assert expected(rounds, {rounds[0].name: [10.0]}) == 0.0
 
 
-@pytest.mark.parametrize(
-    ("seconds", "told"), [(3, "10 s"), (14, "10 s"), (76, "80 s"), (89.9, "90 s"), (90, "2 min"), (200, "3 min")]
-)
+@cases(("seconds", "told"), [(3, "10 s"), (14, "10 s"), (76, "80 s"), (89.9, "90 s"), (90, "2 min"), (200, "3 min")])
 def test_an_expected_time_is_told_as_exactly_as_it_is_known(seconds: float, told: str) -> None:
     assert lasting(seconds) == told

@@ -20,6 +20,7 @@ from cpkit.health.upkeep import (
     setbacks,
     successor,
 )
+from tests.unit.cases import cases
 from tests.unit.health_snapshots import Raw, Spoil, host, silence, spoiled
 
 NAMES = ("cp1", "cp2", "cp3")
@@ -60,7 +61,7 @@ def free(node: str, count: int) -> Spoil:
     return lambda raw: host(raw, node)["disk"].update(free=count)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("size", "in_use", "wanted"),
     [
         (400, 100, True),
@@ -127,8 +128,8 @@ def test_nothing_stands_against_a_healthy_cluster() -> None:
             assert setbacks(spoiled(), node, nospace=nospace) == ()
 
 
-@pytest.mark.parametrize("nospace", [False, True])
-@pytest.mark.parametrize(
+@cases("nospace", [False, True])
+@cases(
     ("spoil", "check"),
     [
         (silence("cp3"), "etcd.members"),
@@ -174,7 +175,7 @@ def test_who_is_full_still() -> None:
     assert full(spoiled(every(quota=0, db_size=9 << 30))) == NAMES  # before etcd 3.6: the inventory's
 
 
-@pytest.mark.parametrize(
+@cases(
     ("spoil", "node", "kind", "told"),
     [
         (learner("cp2"), "cp2", Refused, "it is a learner"),
@@ -204,7 +205,7 @@ def test_leadership_goes_to_the_most_caught_up_voter() -> None:
     assert successor(spoiled(), "cp2") in {"cp1", "cp3"}
 
 
-@pytest.mark.parametrize(
+@cases(
     ("revision", "keep", "compacted", "expected"),
     [
         (None, 0, -1, 1993),
