@@ -3,7 +3,6 @@
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from itertools import chain
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
 
     from cpkit.inventory import Node
     from cpkit.ssh.conversation import Conversation
+    from cpkit.ssh.pouring import Vessel
 
 
 class Connection:
@@ -60,20 +60,24 @@ class Connection:
         return done
 
     def feed(self, argv: Sequence[str], chunks: Iterable[bytes], *, timeout: float) -> Completed:
-        """Run a command as root and stream its stdin to it; what the iterator raises is raised here.
+        """Run a command as root and stream its stdin to it; what the iterator raises is raised here."""
+        from cpkit.ssh.pouring import pour
+
+        done = pour([self.vessel(argv, timeout=timeout)], chunks, timeout=timeout)[self.node.name]
+        if isinstance(done, CpkitError):
+            raise done
+        self._raise_refusal(done)
+        return done
+
+    def vessel(self, argv: Sequence[str], *, timeout: float) -> "Vessel":
+        """What a stream is poured into: a command as root.
 
         The stream can be sent but once, so what sudo wants is learnt before, by asking the program for its version.
         """
-        command, secret = self._as_root(argv, timeout)
-        from cpkit.ssh.execute import pour
+        from cpkit.ssh.pouring import Vessel
 
-        try:
-            done = pour(self._transports, command, chain([secret], chunks), timeout=timeout, what=argv[0])
-        except CpkitError as error:
-            error.node = error.node or self.node.name
-            raise
-        self._raise_refusal(done)
-        return done
+        command, secret = self._as_root(argv, timeout)
+        return Vessel(self.node, command, argv[0], secret)
 
     @contextmanager
     def converse(self, argv: Sequence[str], *, timeout: float) -> Iterator["Conversation"]:

@@ -1,7 +1,7 @@
 """Runs one command over an open connection; imported when the first one is run."""
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 import paramiko
@@ -10,7 +10,6 @@ from cpkit.errors import Unreachable
 from cpkit.ssh.errors import CommandTimeout
 from cpkit.ssh.model import Completed
 
-PATIENCE = 30.0  # seconds a command may take nothing of its input
 PACKET = 1 << 15  # bytes that SSH sends at once
 FAILURES = (paramiko.SSHException, EOFError, OSError)
 
@@ -32,36 +31,6 @@ def execute(
         if rc == -1 and not transports[-1].is_active():
             raise EOFError("the connection was closed")
         return Completed(rc, stdout, b"".join(stderr))
-
-
-def pour(
-    transports: Sequence[paramiko.Transport], command: str, chunks: Iterable[bytes], *, timeout: float, what: str
-) -> Completed:
-    """Run a command line that reads what is yielded as its stdin; what the iterator raises is raised here.
-
-    Then the command sees its stdin end early, so it must know by itself how much there should be.
-    """
-    with _within(transports, timeout, what), transports[-1].open_session(timeout=PATIENCE) as channel:
-        channel.settimeout(PATIENCE)
-        channel.exec_command(command.encode())
-        said: dict[str, bytes] = {}
-        files = {"stdout": channel.makefile("rb"), "stderr": channel.makefile_stderr("rb")}
-        # A file of a channel shares its timeout, so what is said is read only when the command is done.
-        for chunk in chunks:
-            try:
-                _send(channel, chunk)
-            except TimeoutError as error:
-                raise TimeoutError(f"nothing was taken for {PATIENCE:g} s") from error
-            except OSError:
-                break  # the command has ended before its input did; why is in what it said
-        with suppress(*FAILURES):
-            channel.shutdown_write()
-        channel.settimeout(None)
-        rc = channel.recv_exit_status()
-        said = {name: file.read() for name, file in files.items()}
-        if rc == -1 and not transports[-1].is_active():
-            raise EOFError("the connection was closed")
-        return Completed(rc, said["stdout"], said["stderr"])
 
 
 @contextmanager
