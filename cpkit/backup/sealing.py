@@ -19,17 +19,19 @@ class _Failed(Protocol):
 
 def seal(source: "Pulled", target: "Passed", key: Sealing) -> None:
     """Everything of the source to the target, encrypted unless there is no key."""
-    import pyrage
-
     if key is None:
         for data in chunks(source):
             target.write(data)
         return
+    import pyrage
+
+    from cpkit.backup import scrypt, x25519
+
     try:
         if isinstance(key, Passphrase):
-            from cpkit.backup import scrypt
-
             scrypt.encrypt(source, target, key.text)
+        elif all(each.startswith(x25519.PREFIX) for each in key.keys):
+            x25519.encrypt(source, target, key.keys)
         else:
             pyrage.encrypt_io(source, target, [public(each) for each in key.keys])  # type: ignore[arg-type]
         _raise_cause("", source, target)
@@ -42,7 +44,7 @@ def unseal(source: "Passed", target: "Passed", key: Opening, name: str) -> None:
     """Everything of the source to the target, decrypted unless there is no key; DamagedBackup when it was changed."""
     import pyrage
 
-    from cpkit.backup import scrypt
+    from cpkit.backup import age, scrypt
 
     try:
         if key is None:
@@ -54,7 +56,7 @@ def unseal(source: "Passed", target: "Passed", key: Opening, name: str) -> None:
             _unseal(source, target, key)
     except scrypt.NotOpened:
         raise WrongKey(f"the passphrase does not open {name}", hint="It was taken with another one.") from None
-    except scrypt.Broken as error:
+    except age.Broken as error:
         raise DamagedBackup(f"{name} is damaged: {error}") from None
     except (pyrage.DecryptError, OSError) as error:
         _raise_cause(str(error), source, target)

@@ -23,7 +23,7 @@ class MemberClient:
     def __init__(
         self,
         host: str,
-        port: int,
+        port: int | str,
         *,
         ca: bytes,
         cert: bytes,
@@ -32,7 +32,10 @@ class MemberClient:
         node: str = "",
         server_name: str = "",
     ) -> None:
-        """Credentials are PEM and stay in memory; `server_name` is the name the member's certificate must carry."""
+        """Credentials are PEM and stay in memory; `server_name` is the name the member's certificate must carry.
+
+        A Unix socket that leads to a member is given as the host `unix` and its path as the port.
+        """
         # gRPC and etcd3 take a quarter of a second to import; a command that asks no member should not pay for it.
         from cpkit.etcd import channel, rpc
 

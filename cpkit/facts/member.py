@@ -56,6 +56,29 @@ def client(connection: Connection, held: Credentials, *, timeout: float) -> Iter
 
 
 @contextmanager
+def streaming_client(connection: Connection, held: Credentials, *, timeout: float) -> Iterator[etcd.MemberClient]:
+    """A client of the node's member for what is large: another process carries it, so that this one can work on it.
+
+    Small calls take 40 ms each on this way, for without a session OpenSSH lets small packets wait.
+    """
+    name = connection.node.name
+    with (
+        connection.forward(PORT) as path,
+        etcd.MemberClient(
+            "unix",
+            str(path),
+            ca=held.authorities,
+            cert=held.certificate,
+            key=held.key,
+            timeout=timeout,
+            node=name,
+            server_name="127.0.0.1",
+        ) as member,
+    ):
+        yield member
+
+
+@contextmanager
 def open_member(node: Node, *, connect_timeout: float = 5.0, timeout: float = 5.0) -> Iterator[etcd.MemberClient]:
     """A client of a node's member, over a connection of its own; `timeout` is for each call."""
     with (

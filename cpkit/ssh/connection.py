@@ -12,6 +12,8 @@ from cpkit.ssh.errors import SudoRefused
 from cpkit.ssh.model import Completed
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from paramiko import SFTPClient, Transport
 
     from cpkit.inventory import Node
@@ -120,6 +122,12 @@ class Connection:
         from cpkit.ssh.tunnel import open_tunnel
 
         return open_tunnel(self._transports[-1], host, port)
+
+    def forward(self, port: int) -> "AbstractContextManager[Path]":
+        """A local socket that leads to a port on the node's loopback by OpenSSH's client, for what is large."""
+        from cpkit.ssh.forwarding import open_forward
+
+        return open_forward(self.node, port)
 
     @contextmanager
     def sftp(self, *, timeout: float) -> Iterator["SFTPClient"]:

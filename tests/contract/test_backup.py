@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import subprocess
 import tarfile
 import threading
@@ -25,6 +26,7 @@ from cpkit.backup import (
     open_bundle,
     open_store,
     scrypt,
+    x25519,
 )
 from cpkit.backup.bolt import Follower
 from cpkit.backup.database import Database, judge
@@ -190,6 +192,27 @@ def test_what_age_seals_with_a_passphrase_is_opened() -> None:
     opened = io.BytesIO()
     scrypt.decrypt(io.BytesIO(pyrage.passphrase.encrypt(b"x" * 100_000, "fine words")), opened, "fine words")
     assert opened.getvalue() == b"x" * 100_000
+
+
+@pytest.mark.parametrize("size", [0, 1, 65535, 65536, 65537, 131072, (1 << 20) - 1, 1 << 20, (1 << 20) + 65537])
+def test_what_is_sealed_for_recipients_is_opened_by_each_of_them_and_by_nobody_else(size: int) -> None:
+    plain, sealed = os.urandom(size), io.BytesIO()
+    one, two, other = (pyrage.x25519.Identity.generate() for _ in range(3))
+    x25519.encrypt(io.BytesIO(plain), sealed, [str(one.to_public()), str(two.to_public())])
+    assert pyrage.decrypt(sealed.getvalue(), [one]) == pyrage.decrypt(sealed.getvalue(), [two]) == plain
+    with pytest.raises(pyrage.DecryptError, match="No matching keys"):
+        pyrage.decrypt(sealed.getvalue(), [other])
+    if size:
+        with pytest.raises(pyrage.DecryptError):
+            pyrage.decrypt(sealed.getvalue()[:-1], [one])
+
+
+@pytest.mark.parametrize("pieces", [1, 1000, 65536, 1 << 20], ids=str)
+def test_how_a_stream_is_cut_into_pieces_changes_nothing(pieces: int) -> None:
+    plain, sealed, one = os.urandom(200_001), io.BytesIO(), pyrage.x25519.Identity.generate()
+    source = Pulled(plain[at : at + pieces] for at in range(0, len(plain), pieces))
+    x25519.encrypt(source, sealed, [str(one.to_public())])
+    assert pyrage.decrypt(sealed.getvalue(), [one]) == plain
 
 
 class Full:
