@@ -1,7 +1,7 @@
 """A connection to one node: run a command, read a file, tunnel to a port."""
 
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -58,16 +58,6 @@ class Connection:
             secret = ssh.become_password.encode() + b"\n"
             self._check_password(secret, timeout)
             done = self._execute(rules.with_password(argv), secret + stdin, timeout, what)
-        self._raise_refusal(done)
-        return done
-
-    def feed(self, argv: Sequence[str], chunks: Iterable[bytes], *, timeout: float) -> Completed:
-        """Run a command as root and stream its stdin to it; what the iterator raises is raised here."""
-        from cpkit.ssh.pouring import pour
-
-        done = pour([self.vessel(argv, timeout=timeout)], chunks, timeout=timeout)[self.node.name]
-        if isinstance(done, CpkitError):
-            raise done
         self._raise_refusal(done)
         return done
 

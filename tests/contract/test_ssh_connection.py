@@ -1,6 +1,5 @@
 """Connection against a real sshd: commands, files, tunnels, deadlines."""
 
-import hashlib
 import socket
 import threading
 import time
@@ -163,26 +162,3 @@ def test_five_nodes_are_connected_at_once(server: Sshd) -> None:
     found = fan_out(nodes, hostname, deadline=20)
     assert list(found) == [node.name for node in nodes]
     assert len(set(found.values())) == 1
-
-
-def test_a_stream_is_sent_as_it_comes_and_is_never_held_whole(connection: Connection) -> None:
-    piece = bytes(range(256)) * 1024
-    done = connection.feed(["sha256sum"], (piece for _ in range(200)), timeout=60)
-    assert (done.rc, done.stdout.split()[0].decode()) == (0, hashlib.sha256(piece * 200).hexdigest())
-
-
-def test_a_command_that_ends_before_its_stream_says_why(connection: Connection) -> None:
-    done = connection.feed(
-        ["sh", "-c", "head -c 5; echo full >&2; exit 4"], (b"x" * 65536 for _ in range(500)), timeout=20
-    )
-    assert (done.rc, done.stdout, done.stderr) == (4, b"xxxxx", b"full\n")
-
-
-def test_what_breaks_a_stream_is_told_and_not_what_follows_from_it(connection: Connection) -> None:
-    def stream() -> Iterator[bytes]:
-        yield b"half"
-        raise CpkitError("the store is gone")
-
-    with pytest.raises(CpkitError, match="the store is gone"):
-        connection.feed(["cat"], stream(), timeout=5)
-    assert connection.run(["true"], timeout=5).rc == 0

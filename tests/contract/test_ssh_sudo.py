@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from cpkit.ssh import Connection, SudoRefused, connect
+from cpkit.ssh import Completed, Connection, SudoRefused, connect
+from cpkit.ssh.pouring import pour
 from tests.contract.sshd import Sshd, sshd
 
 PASSWORD = "correct horse"
@@ -125,10 +126,17 @@ def test_a_user_without_a_rule_is_told_so(server: Sshd, password: str) -> None:
     assert "nobody-special" in caught.value.message
 
 
+def feed(connection: Connection, argv: list[str], chunks: Iterator[bytes]) -> Completed:
+    """Pour a stream into a command of root."""
+    done = pour([connection.vessel(argv, timeout=10)], chunks, timeout=10)[connection.node.name]
+    assert isinstance(done, Completed), done
+    return done
+
+
 @pytest.mark.parametrize(("name", "password"), [("trusted", ""), ("trusted", PASSWORD), ("asked", PASSWORD)])
 def test_a_stream_becomes_the_input_of_a_command_of_root(server: Sshd, name: str, password: str) -> None:
     with user(server, name, password) as connection:
-        done = connection.feed(["sh", "-c", "id -u; cat"], iter([b"one ", b"", b"two"]), timeout=10)
+        done = feed(connection, ["sh", "-c", "id -u; cat"], iter([b"one ", b"", b"two"]))
     assert (done.rc, done.stdout) == (0, b"0\none two")
 
 
@@ -141,11 +149,11 @@ def test_a_stream_is_not_begun_when_sudo_refuses(server: Sshd) -> None:
 
     for name, password in (("asked", ""), ("asked", "wrong"), ("nobody-special", PASSWORD)):
         with user(server, name, password) as connection, pytest.raises(SudoRefused):
-            connection.feed(["cat"], stream(), timeout=10)
+            feed(connection, ["cat"], stream())
     assert sent == []
 
 
 def test_the_password_is_no_part_of_a_stream_to_a_command_that_needs_none(server: Sshd) -> None:
     with user(server, "mixed", PASSWORD) as connection:
-        assert connection.feed(["cat"], iter([b"data"]), timeout=10).stdout == b"data"
-        assert connection.feed(["tee"], iter([b"data"]), timeout=10).stdout == b"data"
+        assert feed(connection, ["cat"], iter([b"data"])).stdout == b"data"
+        assert feed(connection, ["tee"], iter([b"data"])).stdout == b"data"
