@@ -85,8 +85,8 @@ def test_each_module_is_carried_and_needs_nothing_of_ansible(name: str) -> None:
 
 
 def test_only_the_answer_is_taken_for_one_whatever_else_was_said() -> None:
-    said = f'Welcome to cp1!\n{carried.ANSWER}{{"changed": true, "paths": ["/a"]}}\n'
-    assert carried.answer("cpkit_files", 0, said, "") == {"changed": True, "paths": ["/a"]}
+    said = f'Welcome to cp1!\n{carried.ANSWER}{{"changed": true, "paths": ["/a {carried.ANSWER}"]}}\nlast words\n'
+    assert carried.answer("cpkit_files", 0, said, "") == {"changed": True, "paths": [f"/a {carried.ANSWER}"]}
 
 
 @pytest.mark.parametrize(
