@@ -13,13 +13,14 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from cpkit.backup.streams import chunks
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from cpkit.backup.streams import Readable, Writable
 
 CHUNK, TAG = 1 << 16, 16
-BLOCK = 1 << 20  # bytes that are asked for at once
 FILE_KEY = 16
 
 
@@ -33,14 +34,14 @@ def write(source: "Readable", target: "Writable", file_key: bytes, stanzas: byte
     nonce = os.urandom(16)
     target.write(b"%s %s\n%s" % (header, text(mac(file_key, header)), nonce))
     cipher = _payload(file_key, nonce)
-    for number, (chunk, last) in enumerate(_chunks(source, CHUNK)):
+    for number, (chunk, last) in enumerate(_sized(source, CHUNK)):
         target.write(cipher.encrypt(_nonce(number, last=last), chunk, None))
 
 
 def read_payload(source: "Readable", target: "Writable", file_key: bytes) -> None:
     """What follows the header, opened; whether it is whole is known when this returns."""
     cipher = _payload(file_key, exactly(source, 16))
-    for number, (chunk, last) in enumerate(_chunks(source, CHUNK + TAG)):
+    for number, (chunk, last) in enumerate(_sized(source, CHUNK + TAG)):
         try:
             target.write(cipher.decrypt(_nonce(number, last=last), chunk, None))
         except InvalidTag:
@@ -74,10 +75,10 @@ def unread(data: bytes) -> bytes:
     return base64.b64decode(data + b"=" * (-len(data) % 4))
 
 
-def _chunks(source: "Readable", size: int) -> "Iterator[tuple[memoryview, bool]]":
+def _sized(source: "Readable", size: int) -> "Iterator[tuple[memoryview, bool]]":
     """Pieces of one size, and whether it is the last, which may be shorter."""
     held = b""
-    while data := source.read(BLOCK):
+    for data in chunks(source):
         block = memoryview(held + data)
         end = (len(block) - 1) // size * size  # which is the last is known at the end only
         for at in range(0, end, size):
