@@ -170,7 +170,7 @@ def _verify(cluster: Cluster, listener: Listener) -> tuple[Finding, ...]:
         error = CpkitError(
             f"everything is laid down, but the cluster is not healthy after {SETTLE:.0f} s: {blocking[0].text}",
             node=blocking[0].node,
-            hint="Look closer with: cpkit health",
+            hint="Look closer with: cpkit health. Once that is mended, run the same command again.",
         )
         error.code = exit_code(findings)
         raise error
