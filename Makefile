@@ -1,6 +1,7 @@
 # make demo   a lab with a running three-node control plane, from nothing
 # make test   what is checked before anything lands: lint, unit, contract, Molecule, end to end
-# make test-long   the operations that take minutes each: CAs, encryption keys, nodes that come and go, renewals, settings, all minors
+# make test-long   the operations that take minutes each: CAs, encryption keys, nodes that come and go, renewals, settings, all minors,
+#                  five nodes, the loss of all or most of them
 # make bench  what docs/benchmarks.md shows, and how fast Secrets are encrypted anew
 # make clean  take the labs down and remove what make built
 

@@ -5,6 +5,8 @@ import pytest
 from tests.e2e.raised import LabFactory, run_cpkit
 from tests.e2e.running import HEALTHY, NOT_HEALTHY, Cluster, bootstrap
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def cluster(make_lab: LabFactory, tmp_path_factory: pytest.TempPathFactory) -> Cluster:

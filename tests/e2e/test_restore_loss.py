@@ -11,6 +11,7 @@ from cpkit.inventory import load
 from tests.e2e.raised import LabFactory, run_cpkit
 from tests.e2e.running import Cluster, bootstrap
 
+pytestmark = pytest.mark.long
 LONGEST = 600.0
 SPACE = "kept"
 
