@@ -1,6 +1,7 @@
-"""What several modules start anew for themselves: one etcd, a client of it, and an SFTP server."""
+"""What several modules share: one etcd, a client of it and an SFTP server for each, and a home that is empty."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -33,3 +34,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
         server.pin(home / "known_hosts")
         (home / "config").write_text(f"Host 127.0.0.1\n  IdentityFile {server.key}\n")
         yield server
+
+
+@pytest.fixture
+def empty_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty home and no agent, whatever the user's own are."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    (tmp_path / ".ssh").mkdir(mode=0o700)
+    return tmp_path

@@ -29,12 +29,9 @@ def bastion(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty home and no agent, whatever the user's own are."""
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
-    (tmp_path / ".ssh").mkdir(mode=0o700)
-    return tmp_path
+def home(empty_home: Path) -> Path:
+    """Whatever the user's own is, it has no say."""
+    return empty_home
 
 
 @pytest.fixture
