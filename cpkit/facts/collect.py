@@ -14,17 +14,17 @@ from cpkit.facts.meeting import Meeting
 from cpkit.facts.snapshot import EtcdFacts, MemberStatus, NodeFacts, Plan, Snapshot
 from cpkit.facts.visit import Reading, Visit, parser, visit
 from cpkit.inventory import Cluster, Node
-from cpkit.ssh import fan_out
+from cpkit.ssh import Connect, connect, fan_out
 
 ENDPOINT = 2.0  # seconds for the API behind the balancer
 REVISIONS = 0.7  # seconds the first member waits for the others' revisions
 
 
-def collect(cluster: Cluster, *, deadline: float = 5.0) -> Snapshot:
+def collect(cluster: Cluster, *, deadline: float = 5.0, connect: Connect = connect) -> Snapshot:
     """Read everything there is to know of a cluster; what cannot be read in time is unknown in the snapshot."""
     began, wall = time.monotonic(), time.time()
     meeting = Meeting((node.name for node in cluster.control_plane), REVISIONS)
-    reading = Reading(cluster, meeting, Future(), began + deadline)
+    reading = Reading(cluster, meeting, Future(), began + deadline, connect)
     pool = ThreadPoolExecutor(2)
     pool.submit(_warm_up)
     outside = pool.submit(_through_endpoint, reading)

@@ -1,8 +1,8 @@
 """Read all of a cluster's machines at once, before anything is changed on them."""
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +11,7 @@ from cpkit.facts.preflight_probe import CONNECT, READ, Stopped, look, measure, t
 from cpkit.facts.preflight_question import questions
 from cpkit.facts.preflight_snapshot import Measured, NodeState, PreflightSnapshot
 from cpkit.inventory import Cluster, Node
-from cpkit.ssh import Connection, fan_out
+from cpkit.ssh import Connect, Connection, connect, fan_out
 
 DIAL = 4.0  # longer than the kernel's first two retransmissions of a lost SYN
 MEASURE = 12.0
@@ -19,32 +19,29 @@ MEASURE = 12.0
 Progress = Callable[[str], None]
 
 
-def collect(cluster: Cluster, *, quick: bool = False, progress: Progress | None = None) -> PreflightSnapshot:
+def collect(
+    cluster: Cluster, *, quick: bool = False, connect: Connect = connect, progress: Progress | None = None
+) -> PreflightSnapshot:
     """Every node's facts, and unless `quick` what can only be measured. One node's trouble hides no other's facts."""
     say = progress or (lambda _: None)
-    with _connections() as (connections, keep):
-        states = _look_into(cluster, keep, say)
+    held: dict[str, Connection] = {}
+    with ExitStack() as stack:
+
+        def open_to(node: Node) -> Connection:
+            return held.setdefault(node.name, stack.enter_context(connect(node, timeout=CONNECT)))
+
+        states = _look_into(cluster, open_to, say)
         if not quick:
-            states = _measured(cluster, states, connections, say)
+            states = _measured(cluster, states, held, say)
     return PreflightSnapshot(cluster, states, quick)
 
 
-@contextmanager
-def _connections() -> Iterator[tuple[dict[str, Connection], Callable[[Node, Connection], None]]]:
-    held: dict[str, Connection] = {}
-    try:
-        yield held, lambda node, connection: held.update({node.name: connection})
-    finally:
-        for connection in held.values():
-            connection.close()
-
-
-def _look_into(cluster: Cluster, keep: Callable[[Node, Connection], None], say: Progress) -> tuple[NodeState, ...]:
+def _look_into(cluster: Cluster, open_to: Callable[[Node], Connection], say: Progress) -> tuple[NodeState, ...]:
     counter = _Counter(say, len(cluster.nodes), "looking into the nodes")
 
     def work(node: Node) -> NodeState:
         with counter:
-            return look(cluster, node, keep)
+            return look(cluster, node, open_to)
 
     found = fan_out(cluster.nodes, work, deadline=CONNECT + READ)
     return tuple(_state(node, found[node.name]) for node in cluster.nodes)

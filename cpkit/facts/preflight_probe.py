@@ -20,7 +20,6 @@ from cpkit.ssh import (
     HostKeyChanged,
     HostKeyUnknown,
     SudoRefused,
-    connect,
 )
 
 if TYPE_CHECKING:
@@ -50,7 +49,7 @@ def ask(connection: Connection, script: str, argument: dict[str, Any], *, timeou
     argv = ["python3", "-", json.dumps(argument, separators=(",", ":"))]
     done = connection.run(argv, stdin=_script(script), sudo=True, timeout=timeout)
     if done.rc:
-        raise Stopped(_broken(done))
+        raise Stopped(_missing_python(connection) or _broken(done))
     try:
         answer: dict[str, Any] = json.loads(done.stdout)
     except ValueError:
@@ -60,13 +59,11 @@ def ask(connection: Connection, script: str, argument: dict[str, Any], *, timeou
     return answer
 
 
-def look(cluster: Cluster, node: Node, keep: Callable[[Node, Connection], None]) -> NodeState:
-    """A node's facts and clock, or the trouble on the way to them; the connection is handed to `keep`."""
+def look(cluster: Cluster, node: Node, connect: Callable[[Node], Connection]) -> NodeState:
+    """A node's facts and clock, or the trouble on the way to them."""
     state = NodeState(node)
     try:
-        connection = _connected(node)
-        keep(node, connection)
-        _require_python(connection)
+        connection = _connected(node, connect)
         raw = ask(connection, "preflight_agent.py", _question(cluster, node), timeout=READ)
         state = replace(state, facts=parse_facts(_new_enough(raw)))
         return replace(state, clock=read_clock(connection))
@@ -76,9 +73,9 @@ def look(cluster: Cluster, node: Node, keep: Callable[[Node, Connection], None])
         return replace(state, trouble=trouble_of(error))
 
 
-def _connected(node: Node) -> Connection:
+def _connected(node: Node, connect: Callable[[Node], Connection]) -> Connection:
     try:
-        return connect(node, timeout=CONNECT)
+        return connect(node)
     except (HostKeyUnknown, HostKeyChanged, AuthenticationFailed):
         raise
     except Unreachable as error:
@@ -122,9 +119,10 @@ def _question(cluster: Cluster, node: Node) -> dict[str, Any]:
     }
 
 
-def _require_python(connection: Connection) -> None:
+def _missing_python(connection: Connection) -> Trouble | None:
     if connection.run(["sh", "-c", "command -v python3"], timeout=CONNECT).rc:
-        raise Stopped(Trouble("python3", "python3 is missing", "Install it: `apt-get install python3`."))
+        return Trouble("python3", "python3 is missing", "Install it: `apt-get install python3`.")
+    return None
 
 
 def _new_enough(raw: dict[str, Any]) -> dict[str, Any]:

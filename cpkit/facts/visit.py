@@ -17,7 +17,7 @@ from cpkit.facts.host import Report
 from cpkit.facts.meeting import Meeting
 from cpkit.facts.snapshot import MemberStatus, NodeFacts
 from cpkit.inventory import Cluster, Node
-from cpkit.ssh import Connection, connect
+from cpkit.ssh import Connect, Connection
 
 CONNECT = 2.5  # seconds until a node counts as unreachable
 CALL = 2.0  # seconds for one call to etcd
@@ -40,6 +40,7 @@ class Reading:
     meeting: Meeting
     authority: "Future[str]"  # the cluster's CA, from whichever node tells it first
     end: float  # by the monotonic clock
+    connect: Connect
 
     @property
     def left(self) -> float:
@@ -50,7 +51,7 @@ class Reading:
 def visit(node: Node, reading: Reading) -> Visit:
     """Read one node; raises Unreachable when there is no way in."""
     try:
-        with connect(node, timeout=min(CONNECT, reading.left)) as connection, ThreadPoolExecutor(1) as beside:
+        with reading.connect(node, timeout=min(CONNECT, reading.left)) as connection, ThreadPoolExecutor(1) as beside:
             facts = beside.submit(_facts, connection, node, reading)
             answer = _member(connection, reading) if node.role == "control_plane" else Answer(MemberStatus())
             return Visit(facts.result(), answer)

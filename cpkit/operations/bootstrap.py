@@ -1,7 +1,7 @@
 """Bootstrap: from bare machines, or from wherever the last run stopped, to a control plane that health vouches for."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,6 +19,7 @@ from cpkit.operations.access import watching, write_kubeconfig
 from cpkit.operations.listener import Confirm, Listener, WatchFactory, stepping
 from cpkit.operations.plan import describe
 from cpkit.operations.plays import Plays
+from cpkit.ssh import Connect, kept
 
 ROLES = "Run the roles"
 SETTLE = 90.0  # seconds a cluster may take to become healthy after its last service has started
@@ -56,14 +57,19 @@ def bootstrap(
     """Bring a cluster up, or finish what an earlier run began; a cluster that runs is left as it is."""
     _refuse_early(cluster, options)
     play = _play(cluster, options)
-    with open_run(cluster.name, "bootstrap") as run, _interruptible(run, options):
+    with (
+        open_run(cluster.name, "bootstrap") as run,
+        _interruptible(run, options),
+        _loaded(Plays(run, listener), play) as apply,
+        kept() as connect,
+    ):
         step = stepping(run, listener)
         with step("Look at the machines"):
-            snapshot = collect(cluster)
+            snapshot = collect(cluster, connect=connect)
             found = standing(snapshot)
             refuse_other_versions(snapshot)
         with step("Check the machines"):
-            _preflight(cluster, options, listener, quick=found.stage == "running")
+            _preflight(cluster, options, listener, connect, quick=found.stage == "running")
         run.write("plan", stage=found.stage, absent=found.absent, command=ansible.equivalent(play))
         if not options.dry_run and not confirm(describe(cluster, found)):
             raise Refused("not confirmed", hint="Nothing was changed.")
@@ -71,12 +77,12 @@ def bootstrap(
             _binaries(cluster, listener)
         with step("Compare the machines" if options.dry_run else ROLES):
             watcher = watching(cluster, watch) if found.stage == "running" else None
-            outcome = _apply(Plays(run, listener), play)
+            outcome = apply()
         findings: tuple[Finding, ...] = ()
         written = None
         if not options.dry_run:
             with step("Verify the cluster"):
-                findings = _verify(cluster, listener)
+                findings = _verify(cluster, listener, connect)
             with step("Write the kubeconfig"):
                 written = _kubeconfig(cluster, options)
         availability = watcher.stop() if watcher else None
@@ -120,8 +126,8 @@ def _play(cluster: Cluster, options: Options) -> ansible.Play:
     )
 
 
-def _preflight(cluster: Cluster, options: Options, listener: Listener, *, quick: bool) -> None:
-    report = preflight.run(cluster, ignore=options.ignore, quick=quick, progress=listener.status)
+def _preflight(cluster: Cluster, options: Options, listener: Listener, connect: Connect, *, quick: bool) -> None:
+    report = preflight.run(cluster, ignore=options.ignore, quick=quick, connect=connect, progress=listener.status)
     for finding in (*report.warned, *report.unknown, *report.failed):
         where = f"{finding.node}: " if finding.node else ""
         listener.say(f"{finding.level:7} {finding.check}  {where}{finding.text}")
@@ -141,18 +147,25 @@ def _binaries(cluster: Cluster, listener: Listener) -> None:
     artifacts.ensure(spec.kubernetes, spec.etcd, source=spec.artifacts_source, progress=listener.progress)
 
 
-def _apply(plays: Plays, play: ansible.Play) -> ansible.Outcome:
-    try:
-        return plays.apply(play)
-    except CpkitError:
-        if not play.check:
-            plays.give_lock_back(play)
-        raise
+@contextmanager
+def _loaded(plays: Plays, play: ansible.Play) -> Iterator[Callable[[], ansible.Outcome]]:
+    """What runs the roles; Ansible loads them while the machines are looked at."""
+    with plays.loaded(play) as run:
+
+        def apply() -> ansible.Outcome:
+            try:
+                return run()
+            except CpkitError:
+                if not play.check:
+                    plays.give_lock_back(play)
+                raise
+
+        yield apply
 
 
-def _verify(cluster: Cluster, listener: Listener) -> tuple[Finding, ...]:
+def _verify(cluster: Cluster, listener: Listener, connect: Connect) -> tuple[Finding, ...]:
     def read() -> Snapshot:
-        return collect(cluster)
+        return collect(cluster, connect=connect)
 
     def check(snapshot: Snapshot) -> tuple[Finding, ...]:
         findings = judge(snapshot)

@@ -55,7 +55,7 @@ def _prepare(node: Node, longest: float) -> _Held | None:
     with ExitStack() as stack:
         connection = stack.enter_context(connect(node))
         argv = ["python3", "-IS", "-c", agent, UNIT, str(longest)]
-        talk = stack.enter_context(connection.converse(argv, timeout=PREPARE))
+        talk = stack.enter_context(connection.converse(argv, sudo=True, timeout=PREPARE))
         if not _says(talk, "ready", PREPARE):
             return None
         return _Held(talk, stack.pop_all())

@@ -1,6 +1,6 @@
 """Plays as parts of a run: journalled and shown, and the cluster's lock around several of them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -21,16 +21,25 @@ class Plays:
 
     def apply(self, play: ansible.Play) -> ansible.Outcome:
         """Run a play, and raise what failed in it."""
+        with self.loaded(play) as apply:
+            return apply()
 
+    @contextmanager
+    def loaded(self, play: ansible.Play) -> Iterator[Callable[[], ansible.Outcome]]:
+        """What runs a play, once, as `apply` does: Ansible loads it while the body does something else before."""
+        with answering(play) as gate:
+            asking = replace(play, variables={**play.variables, "gate_descriptor": gate})
+            keep_open = (self.run.lock, *self.keep_open, gate)
+            with ansible.loaded(asking, log=self.run.log, keep_open=keep_open) as ready:
+                yield lambda: self._apply(ready)
+
+    def _apply(self, ready: ansible.Loaded) -> ansible.Outcome:
         def on_event(event: ansible.Event) -> None:
             fields = {key: value for key, value in event.items() if key not in {"event", "at", "diff"}}
             self.run.write(event["event"], **fields)
             self.listener.event(event)
 
-        with answering(play) as gate:
-            asking = replace(play, variables={**play.variables, "gate_descriptor": gate})
-            keep_open = (self.run.lock, *self.keep_open, gate)
-            outcome = ansible.run(asking, log=self.run.log, on_event=on_event, keep_open=keep_open)
+        outcome = ready.run(on_event)
         if outcome.failures:
             error = ansible.failure(outcome)
             if not isinstance(error, Locked):

@@ -11,6 +11,7 @@ from cpkit.health.check import exit_code
 from cpkit.health.finding import Finding
 from cpkit.health.preflight import CHECKS, judge
 from cpkit.inventory import Cluster
+from cpkit.ssh import Connect, connect
 
 
 @dataclass(frozen=True)
@@ -54,12 +55,13 @@ def run(
     *,
     ignore: frozenset[str] = frozenset(),
     quick: bool = False,
+    connect: Connect = connect,
     progress: Callable[[str], None] | None = None,
 ) -> PreflightReport:
     """Every check on every node. `quick` leaves out what must be measured: for a cluster that runs already."""
     refuse_unknown(ignore)
     start = time.monotonic()
-    snapshot = collect(cluster, quick=quick, progress=progress)
+    snapshot = collect(cluster, quick=quick, connect=connect, progress=progress)
     findings = judge(snapshot)
     names = tuple(node.name for node in cluster.nodes)
     return PreflightReport(cluster.name, names, findings, ignore, time.monotonic() - start)

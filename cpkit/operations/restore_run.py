@@ -94,13 +94,14 @@ class Restoring:
                 handed_over = (descriptor,) if self.checked.snapshot < 0 else (descriptor, self.checked.snapshot)
                 plays = Plays(run, self.listener, keep_open=handed_over)
                 play = self._play(restore_id, descriptor)
-                with unlocked_at_a_failure(plays, play):
+                serving = replace(play, playbook="restore_serve.yml")
+                with unlocked_at_a_failure(plays, play), plays.loaded(serving) as serve:
                     with step(BRING):
                         plays.apply(play)
                     with step("Prove etcd"):
                         revision = proof.etcd(self.checked.bundle.manifest)
                     with step("Start the API servers and the controllers"):
-                        plays.apply(replace(play, playbook="restore_serve.yml"))
+                        serve()
             with step("Verify the cluster"):
                 findings = proof.whole()
         finally:

@@ -21,6 +21,13 @@ if TYPE_CHECKING:
     from cpkit.ssh.pouring import Vessel
 
 
+def connect(node: "Node", *, timeout: float = 5.0) -> "Connection":
+    """A connection to a node, through its jump hosts; Unreachable, with the reason and a hint, if there is none."""
+    from cpkit.ssh.dial import dial
+
+    return Connection(node, dial(node, timeout))
+
+
 class Connection:
     """An open SSH connection; safe to use from several threads."""
 
@@ -37,6 +44,11 @@ class Connection:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    @property
+    def alive(self) -> bool:
+        """Whether nothing is known of its end."""
+        return all(transport.is_active() for transport in self._transports)
 
     def close(self) -> None:
         """End everything that runs over this connection."""
@@ -72,9 +84,9 @@ class Connection:
         return Vessel(self.node, command, argv[0], secret)
 
     @contextmanager
-    def converse(self, argv: Sequence[str], *, timeout: float) -> Iterator["Conversation"]:
-        """Run a command as root and talk to it line by line; its input ends with the context."""
-        command, secret = self._as_root(argv, timeout)
+    def converse(self, argv: Sequence[str], *, sudo: bool = False, timeout: float) -> Iterator["Conversation"]:
+        """Run a command and talk to it line by line; its input ends with the context."""
+        command, secret = self._as_root(argv, timeout) if sudo else (shlex.join(argv), b"")
         from cpkit.ssh.conversation import converse
 
         with converse(self._transports[-1], command, secret, timeout=timeout) as conversation:

@@ -15,6 +15,7 @@ import pytest
 
 from cpkit import ansible
 from cpkit.ansible import Event, Outcome, Play
+from cpkit.ansible.outcome import UNREACHABLE
 from cpkit.errors import CpkitError, Exit
 
 SECRET = "never-to-be-seen-42"
@@ -146,7 +147,7 @@ def test_an_unreachable_host_is_unknown_and_not_failed(run: Runner) -> None:
     with play.inventory.open("a") as inventory:
         inventory.write("[nodes]\nb ansible_connection=ssh ansible_host=127.0.0.1 ansible_port=1\n")
     ran = run(play)
-    assert ran.outcome.code == ansible.UNREACHABLE
+    assert ran.outcome.code == UNREACHABLE
     assert ran.states("Look") == {"a": "ok", "b": "unreachable"}
     error = ansible.failure(ran.outcome)
     assert (error.code, error.node) == (Exit.UNKNOWN, "b")
@@ -205,6 +206,42 @@ def test_a_reader_that_goes_away_ends_the_play(run: Runner, moment: float) -> No
     while left := playing(run.root):
         assert time.monotonic() < deadline, left
         time.sleep(0.05)
+
+
+def test_a_play_that_is_loaded_does_nothing_before_it_is_run(run: Runner) -> None:
+    play = run.play(f"- {{hosts: a, tasks: [{{name: Change, ansible.builtin.command: touch {run.root}/changed}}]}}")
+    with ansible.loaded(play, log=run.log) as ready:
+        waits_for_a_line(ready.process.pid)
+        assert not (run.root / "changed").exists()
+        outcome = ready.run(run.seen.append)
+    assert (outcome.code, outcome.changed, (run.root / "changed").exists()) == (0, 1, True)
+    assert [event["event"] for event in run.seen] == ["play", "task", "host", "stats", "exit"]
+
+
+@pytest.mark.parametrize("when", ["loading", "loaded"])
+def test_a_play_that_is_never_run_ends_and_has_done_nothing(run: Runner, when: str) -> None:
+    play = run.play(f"- {{hosts: a, tasks: [{{name: Change, ansible.builtin.command: touch {run.root}/changed}}]}}")
+    with ansible.loaded(play, log=run.log) as ready:
+        if when == "loaded":
+            waits_for_a_line(ready.process.pid)
+    assert ready.process.returncode
+    assert not (run.root / "changed").exists()
+    assert not playing(run.root)
+
+
+def test_a_loaded_play_ends_when_nobody_can_begin_it_any_more(run: Runner) -> None:
+    with ansible.loaded(run.play("- {hosts: a, tasks: []}"), log=run.log) as ready:
+        waits_for_a_line(ready.process.pid)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), ready.begin)  # as when cpkit was killed
+        assert ready.process.wait(timeout=20) == 1
+
+
+def waits_for_a_line(pid: int, seconds: float = 60) -> None:
+    """Until the process sleeps in the kernel, reading a pipe."""
+    deadline = time.monotonic() + seconds
+    while "pipe" not in Path(f"/proc/{pid}/wchan").read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 # What is kept secret.

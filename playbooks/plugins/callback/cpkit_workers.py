@@ -1,15 +1,19 @@
-"""Have the workers end with Ansible, and load what they need before they are forked: one for each task on each host."""
+"""Have the workers end with Ansible, and load what they need before they are forked: one for each task on each host.
+
+Then wait for cpkit, which may have had the play loaded while it looked at the machines.
+"""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: cpkit_workers
 type: aggregate
-short_description: Load plugins before workers are forked, and have workers end with Ansible
+short_description: Load plugins before workers are forked, have workers end with Ansible, and wait for cpkit
 description:
   - A worker is in a session of its own, so one that is being forked while Ansible is told to end would go on alone.
   - Ansible loads a plugin in the worker that needs it, so each worker pays for it anew.
   - With the plugins in the parent, a run that changes nothing takes a fifth less time.
+  - Where $CPKIT_BEGIN names a descriptor, the play begins when a line comes on it, and never when it is closed before.
 """
 
 import gc
@@ -62,6 +66,13 @@ def _end_with(parent: int) -> None:
     _let_go()
 
 
+def _wait_for_a_line(descriptor: int) -> None:
+    told = os.read(descriptor, 1)
+    os.close(descriptor)
+    if not told:
+        os._exit(1)  # nobody wants the play any more
+
+
 class CallbackModule(CallbackBase):
     """Tells nothing."""
 
@@ -77,3 +88,6 @@ class CallbackModule(CallbackBase):
             for name in names:
                 plugins.get(name, class_only=True)
         gc.freeze()
+        descriptor = os.environ.pop("CPKIT_BEGIN", "")
+        if descriptor.isdigit():
+            _wait_for_a_line(int(descriptor))
