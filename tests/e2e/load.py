@@ -21,6 +21,10 @@ WRITTEN = f"{PATH}/configmaps"
 WATCH = "/api/v1/configmaps?watch=1&timeoutSeconds=3600"
 PACE = 0.05  # seconds between two requests of one client
 TIMEOUT = 10.0
+# A client that a server leaves alone waits for more than this: etcd's 5 s until an election and 7 s for a proposal that
+# was dropped. A busy machine of two processors lets one wait for a second by itself.
+LONGEST_WAIT = 3.0
+LONGEST_GAP = 1.0
 CLIENTS = 2  # of each kind: 120 requests a second, if the machine is up to it
 
 
@@ -36,9 +40,11 @@ class Load:
     written: dict[str, int] = field(default_factory=dict)  # object -> the last number that was acknowledged
     errors: list[str] = field(default_factory=list)
     repeated: int = 0  # what a client does by itself: told to by a server that ends, or its idle connection was closed
-    longest_gap: float = 0.0  # seconds between two answers to any one client, but for what it was told to wait
+    longest_gap: float = 0.0  # seconds in which no client got an answer
+    longest_wait: float = 0.0  # seconds between two answers to any one client, but for what it was told to wait
     watches_cut: int = 0
     seconds: float = 0.0
+    _answered: float = 0.0  # when any client got its last answer
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _over: threading.Event = field(default_factory=threading.Event)
 
@@ -49,9 +55,14 @@ class Load:
     def __str__(self) -> str:
         return (
             f"{self.requests} requests, {self.rate:.0f}/s, {len(self.errors)} failed, {self.repeated} repeated, "
-            f"longest gap {self.longest_gap:.2f} s, {self.watches_cut} watches cut, "
+            f"longest gap {self.longest_gap:.2f} s, longest wait {self.longest_wait:.2f} s, "
+            f"{self.watches_cut} watches cut, "
             f"{sum(self.written.values())} writes acknowledged"
         )
+
+    def held_up(self) -> str:
+        """How the clients had to wait longer than is right; empty when they had not."""
+        return str(self) if self.longest_gap >= LONGEST_GAP or self.longest_wait >= LONGEST_WAIT else ""
 
     def connect(self) -> HTTPSConnection:
         return HTTPSConnection(self.host, self.port, timeout=TIMEOUT, context=self.context)
@@ -75,7 +86,9 @@ class Load:
             now = time.monotonic()
             with self._lock:
                 self.requests += 1
-                self.longest_gap = max(self.longest_gap, now - last)
+                self.longest_gap = max(self.longest_gap, now - self._answered)
+                self.longest_wait = max(self.longest_wait, now - last)
+                self._answered = self._answered if error else now
                 self.errors += [f"{kind}: {error}"] if error else []
             last = last if error else now
             if error or kind == "new":
@@ -119,7 +132,7 @@ class Load:
         kinds = ["new", "kept", "write"] * each
         work = [*((self.client, kind) for kind in kinds), (self.watch, answer)]
         threads = [threading.Thread(target=target, args=(argument,), daemon=True) for target, argument in work]
-        began = time.monotonic()
+        began = self._answered = time.monotonic()
         for thread in threads:
             thread.start()
         try:

@@ -19,7 +19,6 @@ MINORS = list(version_table().minors.values())
 LONGEST = 1200.0  # seconds the chain may take on a machine that does other work too
 EACH, PACE = 1, 0.045  # client of each kind, and seconds between two requests of one: 66 a second at the most
 ENOUGH = 50.0  # requests a second that were really made
-GAP = 1.0  # seconds in which a client got no answer
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +50,7 @@ def test_every_minor_in_one_command_with_no_failed_request(cluster: Cluster) -> 
     assert not seen.errors, seen
     assert not seen.lost()
     assert seen.rate > ENOUGH, seen
-    assert seen.longest_gap < GAP, seen
+    assert not seen.held_up()
     assert all(link["availability"]["failed"] == 0 for link in links)
     assert all(link["raft_terms_passed"] <= 1 for link in links), "one pass alone stops etcd"
     assert kept <= uids(cluster)

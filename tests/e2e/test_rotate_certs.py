@@ -88,7 +88,7 @@ def test_all_leaves_are_renewed_under_load_with_no_failed_request_and_no_restart
     print(f"rotation {report(cluster)['seconds']:.1f} s; {seen}")  # noqa: T201 - a measurement to be read
     assert done.returncode == 0, done.stderr
     assert seen.errors == []
-    assert seen.longest_gap < 1.0
+    assert not seen.held_up()
     assert seen.watches_cut == 0
     assert seen.rate >= 50
     assert cluster.unit_starts() == started
