@@ -8,7 +8,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from cpkit.inventory.schema import hosts_schema, variables_schema
-from tests.unit.test_inventory_init import EXAMPLE, run
+from tests.contract.test_inventory_init import EXAMPLE, run
 
 
 @pytest.fixture(autouse=True)

@@ -69,7 +69,12 @@ def holding(node: str, stage: int, names: tuple[Name, ...], *, aside: bool = Tru
 
 
 def snapshot(stages: Mapping[str, int], names: tuple[Name, ...], *, aside: bool = True) -> Snapshot:
-    nodes = {name: holding(name, stage, names, aside=aside) for name, stage in stages.items()}
+    return seen(tuple(stages.items()), names, aside=aside)
+
+
+@cache
+def seen(stages: tuple[tuple[str, int], ...], names: tuple[Name, ...], *, aside: bool) -> Snapshot:
+    nodes = {name: holding(name, stage, names, aside=aside) for name, stage in stages}
     return replace(BASE, nodes={**BASE.nodes, **nodes})
 
 

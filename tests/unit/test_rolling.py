@@ -58,6 +58,20 @@ def following(size: int, name: str, leads: str) -> MemberStatus:
     return replace(statuses[name], leader=statuses[leads].id)
 
 
+@cache
+def seen(size: int, leads: str, marks: tuple[int, ...], silent: frozenset[str], sick: frozenset[str]) -> Snapshot:
+    """A cluster in a certain state."""
+    base = BASE[size]
+    nodes, statuses = dict(base.nodes), dict(base.etcd.statuses)
+    for name, mark in zip(base.control_plane, marks, strict=True):
+        nodes[name] = looking(size, name, mark, sick=name in sick)
+        statuses[name] = following(size, name, leads)
+        if name in silent:
+            nodes[name] = replace(nodes[name], host=None, certificates=(), error="it is silent", hint="Look.")
+            statuses[name] = MemberStatus(error="it is silent")
+    return replace(base, nodes=nodes, etcd=replace(base.etcd, statuses=statuses))
+
+
 class World:
     """A cluster whose nodes can be marked, silenced and made sick; a play marks a node."""
 
@@ -72,14 +86,8 @@ class World:
         self.patience = 0.02  # seconds; long only where the wait is to end well
 
     def probe(self) -> Snapshot:
-        nodes, statuses = dict(self.base.nodes), dict(self.base.etcd.statuses)
-        for name in self.base.control_plane:
-            nodes[name] = looking(self.size, name, self.marks.get(name, 0), sick=name in self.sick)
-            statuses[name] = following(self.size, name, self.leads)
-            if name in self.silent:
-                nodes[name] = replace(nodes[name], host=None, certificates=(), error="it is silent", hint="Look.")
-                statuses[name] = MemberStatus(error="it is silent")
-        return replace(self.base, nodes=nodes, etcd=replace(self.base.etcd, statuses=statuses))
+        marks = tuple(self.marks.get(name, 0) for name in self.base.control_plane)
+        return seen(self.size, self.leads, marks, frozenset(self.silent), frozenset(self.sick))
 
     def play(self, turn: Turn) -> None:
         self.played.append(turn.node)
