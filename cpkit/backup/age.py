@@ -76,14 +76,20 @@ def unread(data: bytes) -> bytes:
 
 
 def _sized(source: "Readable", size: int) -> "Iterator[tuple[memoryview, bool]]":
-    """Pieces of one size, and whether it is the last, which may be shorter."""
+    """Pieces of one size, and whether it is the last, which may be shorter: which is the last is known at the end."""
     held = b""
     for data in chunks(source):
-        block = memoryview(held + data)
-        end = (len(block) - 1) // size * size  # which is the last is known at the end only
-        for at in range(0, end, size):
+        missing = size - len(held)
+        if len(data) <= missing:
+            held += data
+            continue
+        if held:
+            yield memoryview(held + data[:missing]), False
+        block, begin = memoryview(data), missing if held else 0
+        end = begin + (len(data) - begin - 1) // size * size
+        for at in range(begin, end, size):
             yield block[at : at + size], False
-        held = bytes(block[end:])
+        held = data[end:]
     yield memoryview(held), True
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import tarfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -62,7 +62,7 @@ def write(
     snapshot: Incoming,
     created: datetime,
     describe: Callable[[tuple[Part, ...], Database], bytes],
-) -> Iterator[bytes]:
+) -> Generator[bytes, None, None]:
     """The archive piece by piece; `describe` makes the manifest when everything before it has passed."""
     told = []
     for name, data in parts.items():

@@ -7,8 +7,9 @@ of them belong to the tree is known at the end only; so nothing is judged before
 
 import heapq
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from itertools import chain
 
 from cpkit.backup.bolt_format import (
     BRANCH,
@@ -95,7 +96,7 @@ class Follower:
             raise DamagedDatabase(f"the database has {len(self._kinds)} pages, and {meta.pages} by its own account")
         seen = bytearray(meta.pages)
         buckets = {}
-        for page in self._leaves(meta.root, seen):
+        for page in chain.from_iterable(self._leaves(meta.root, seen)):
             for name, value in self._buckets.get(page, ()):
                 buckets[name] = self._bucket(name, value, seen)
         return Tree(self._page_size, meta.pages, meta.transaction, buckets)
@@ -196,29 +197,45 @@ class Follower:
             return Bucket(len(items), max(map(main_revision, items), default=0), items)
         keys = last = 0
         items = {}
-        for page in self._leaves(root, seen):
-            keys += self._counts[page]
-            last = max(last, self._last[page])
-            items |= self._items.get(page, {})
+        for pages in self._leaves(root, seen):
+            keys += sum(map(self._counts.__getitem__, pages))
+            last = max(last, *map(self._last.__getitem__, pages))
+            for page in filter(self._items.__contains__, pages):
+                items |= self._items[page]
         return Bucket(keys, last, items)
 
-    def _leaves(self, root: int, seen: bytearray) -> Iterator[int]:
-        """The leaf pages below a page, in the order of their keys."""
-        waiting = [root]
+    def _leaves(self, root: int, seen: bytearray) -> Iterator[Sequence[int]]:
+        """The leaf pages below a page, those of one parent at a time: there are as many as a database is large."""
+        waiting: list[Sequence[int]] = [(root,)]
         while waiting:
-            page = waiting.pop()
-            self._reach(page, seen)
-            if self._kinds[page] == LEAF_PAGE:
-                yield page
-            else:
-                waiting.extend(reversed(self._children[page]))
+            pages = waiting.pop()
+            kinds = self._reach(pages, seen)
+            if BRANCH_PAGE not in kinds:
+                yield pages
+                continue
+            if LEAF_PAGE in kinds:
+                raise DamagedDatabase(f"page {pages[0]} and its siblings lie at two depths of the tree")
+            waiting.extend(self._children[page] for page in pages)
 
-    def _reach(self, page: int, seen: bytearray) -> None:
-        if not 2 <= page < len(seen):
+    def _reach(self, pages: Sequence[int], seen: bytearray) -> Set[int]:
+        """The kinds of some pages, each of which is reached for the first time."""
+        if min(pages) < 2 or max(pages) >= len(seen):
+            page = next(page for page in pages if not 2 <= page < len(seen))
             raise DamagedDatabase(f"a page is referred to that is not there: {page} of {len(seen)}")
-        if self._kinds[page] not in (LEAF_PAGE, BRANCH_PAGE):
+        kinds = set(map(self._kinds.__getitem__, pages))
+        if not kinds <= {LEAF_PAGE, BRANCH_PAGE}:
+            page = next(page for page in pages if self._kinds[page] not in (LEAF_PAGE, BRANCH_PAGE))
             raise DamagedDatabase(f"page {page} is broken: a part of the keys cannot be read")
-        end = page + 1 + self._following[page]
-        if end > len(seen) or any(seen[page:end]):
-            raise DamagedDatabase(f"page {page} is a part of two things at once")
-        seen[page:end] = b"\1" * (end - page)
+        for page in pages:
+            following = self._following[page]
+            if seen[page] or (following and not self._free(page + 1, following, seen)):
+                raise DamagedDatabase(f"page {page} is a part of two things at once")
+            seen[page] = 1
+        return kinds
+
+    @staticmethod
+    def _free(begin: int, count: int, seen: bytearray) -> bool:
+        """Whether some pages were not reached before; from now on they were."""
+        free = begin + count <= len(seen) and not any(seen[begin : begin + count])
+        seen[begin : begin + count] = b"\1" * count
+        return free

@@ -19,8 +19,8 @@ MAIN = "import sys\n\nfrom cpkit.backup.node.program import main\n\nsys.exit(mai
 # No __init__.py: theirs import what a node does not have, and Python needs none.
 COMPONENTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
 BACKUP = """
-    archive bolt bolt_format catalogue chain database errors keys majority manifest manifest_json naming resources
-    retention sealing segment streams taking stores/directory stores/model stores/s3_streams
+    ahead archive bolt bolt_format catalogue chain database errors keys majority manifest manifest_json naming
+    resources retention sealing segment streams taking stores/directory stores/model stores/s3_streams
     node/program node/record node/s3 node/s3_calls node/sealing node/settings node/sftp node/signing node/stores
     node/taking
 """

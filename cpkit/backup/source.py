@@ -1,6 +1,5 @@
 """Which member a snapshot is taken from: the healthiest, most caught-up voter."""
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -18,6 +17,8 @@ class Choice:
     status: MemberStatus
     quorum: bool
     reason: str
+    others: tuple[str, ...]  # nodes whose members answered, too
+    compared: bool  # whether the look has shown that most members hold the very keys that it holds
 
     @property
     def leader(self) -> bool:
@@ -50,7 +51,9 @@ def choose(snapshot: Snapshot, *, only: str = "") -> Choice:
     else:
         name = max(able, key=lambda name: (max(able[name].terms, default=0), able[name].applied, able[name].revision))
         reason = "of those that answer, the one that has seen most; the cluster has no quorum"
-    return Choice(name, able[name], quorum, reason if not only else "named by the user")
+    others = tuple(each for each, status in statuses.items() if each != name and not status.error)
+    compared = _shared(able[name], statuses) * 2 > len(statuses)
+    return Choice(name, able[name], quorum, reason if not only else "named by the user", others, compared)
 
 
 def _problem(name: str, statuses: Mapping[str, MemberStatus]) -> str:
@@ -74,10 +77,14 @@ def _problem(name: str, statuses: Mapping[str, MemberStatus]) -> str:
 
 def _agrees(status: MemberStatus, statuses: Mapping[str, MemberStatus]) -> bool:
     """Whether its keys are what most members have; hashes compare only where the same history is left."""
-    told = [each.hash for each in statuses.values() if each.hash is not None and each.compacted == status.compacted]
-    if status.hash is None or not told:
-        return True
-    return Counter(told)[status.hash] * 2 > len(told)
+    told = [each for each in statuses.values() if each.hash is not None and each.compacted == status.compacted]
+    return status.hash is None or not told or _shared(status, statuses) * 2 > len(told)
+
+
+def _shared(status: MemberStatus, statuses: Mapping[str, MemberStatus]) -> int:
+    """How many members are known to hold its keys, itself included."""
+    mine = (status.hash, status.compacted)
+    return 0 if status.hash is None else sum((each.hash, each.compacted) == mine for each in statuses.values())
 
 
 def _leads(status: MemberStatus) -> bool:

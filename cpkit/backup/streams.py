@@ -30,12 +30,12 @@ class Pulled:
 
     def __init__(self, chunks: Iterable[bytes]) -> None:
         self._chunks = iter(chunks)
-        self._chunk = memoryview(b"")
+        self._rest = memoryview(b"")
         self.error: BaseException | None = None
 
     def read(self, size: int = 1 << 16, /) -> bytes:
         """At most so many bytes; none at the end."""
-        while not self._chunk:
+        while not self._rest:
             try:
                 chunk = next(self._chunks, None)
             except BaseException as error:
@@ -43,8 +43,10 @@ class Pulled:
                 raise
             if chunk is None:
                 return b""
-            self._chunk = memoryview(chunk)
-        data, self._chunk = self._chunk[:size], self._chunk[size:]
+            if 0 < len(chunk) <= size:
+                return chunk  # as it is: copying all of a database takes its time
+            self._rest = memoryview(chunk)
+        data, self._rest = self._rest[:size], self._rest[size:]
         return bytes(data)
 
 

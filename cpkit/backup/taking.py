@@ -1,10 +1,11 @@
 """Into the store: a stream is sealed and stored as it comes, proven, and only then entered into the catalogue."""
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
 from cpkit.backup import catalogue
+from cpkit.backup.ahead import ahead
 from cpkit.backup.errors import DamagedBackup
 from cpkit.backup.keys import Passphrase, Sealing, label
 from cpkit.backup.manifest import Encryption, Manifest, Sidecar, Verification
@@ -29,7 +30,7 @@ class Stored:
 
 def store(
     target: Store,
-    archive: Iterable[bytes],
+    archive: Generator[bytes, None, None],
     key: Sealing,
     *,
     name: Callable[[], Name],
@@ -38,9 +39,9 @@ def store(
     seal: Seal = seal,
 ) -> Stored:
     """Seal an archive into the store; its name is asked for at the end, when the revision is known."""
-    with target.upload(expected) as upload:
+    with target.upload(expected) as upload, ahead(archive) as pieces:
         sealed = Counted(target=upload, advance=advance)
-        seal(Pulled(archive), sealed, key)
+        seal(Pulled(pieces), sealed, key)
         sealed.settle()
         stem = str(name())
         full = stem + (PLAIN if key is None else ENCRYPTED)

@@ -26,11 +26,9 @@ def options(server_name: str) -> list[tuple[str, int | str]]:
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.max_reconnect_backoff_ms", 1000),
         ("grpc.max_receive_message_length", -1),
-        # How much may be on its way: enough for any distance, and what keeps a snapshot's memory where it is.
+        # How much of a large answer may be on its way: enough for any distance.
         ("grpc.http2.bdp_probe", 0),
         ("grpc.http2.lookahead_bytes", 8 << 20),
-        # A snapshot comes in thousands of small messages: no thread of gRPC's own between the wire and the caller.
-        ("SingleThreadedUnaryStream", 1),
     ]
     if server_name:
         chosen.append(("grpc.ssl_target_name_override", server_name))

@@ -37,11 +37,12 @@ class MemberClient:
         A Unix socket that leads to a member is given as the host `unix` and its path as the port.
         """
         # gRPC and etcd3 take a quarter of a second to import; a command that asks no member should not pay for it.
-        from cpkit.etcd import channel, rpc
+        from cpkit.etcd import channel, pull, rpc
 
         self.node = node
         self.timeout = timeout
         self._rpc: Any = rpc.etcdrpc
+        self._place = pull.Place(host, port, ca, cert, key, server_name)
         self.etcd3: Etcd3Client = channel.InMemoryClient(
             host=f"[{host}]" if ":" in host else host,
             port=port,
@@ -190,9 +191,7 @@ class MemberClient:
 
     def snapshot(self, *, timeout: float, patience: float = PATIENCE) -> Snapshot:
         """Begin to stream the member's database, with or without quorum; a member that sends nothing is given up."""
-        with self._errors(timeout):
-            call = self.etcd3.maintenancestub.Snapshot(self._rpc.SnapshotRequest(), timeout)
-        return Snapshot(call, node=self.node, timeout=timeout, patience=patience)
+        return Snapshot(self._place, node=self.node, timeout=timeout, patience=patience)
 
     def watch(self, revision: int) -> Watch:
         """Follow every key from a revision on."""

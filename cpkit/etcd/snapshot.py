@@ -3,12 +3,14 @@
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import Event, Thread
-from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cpkit.etcd.errors import EtcdRefused, EtcdTimeout
 
+if TYPE_CHECKING:
+    from cpkit.etcd.pull import Place
+
+METHOD = "etcdserverpb.Maintenance/Snapshot"
 TRAILER = 32  # bytes at the end: the SHA-256 of everything before them
 PATIENCE = 15.0  # seconds without a byte until the member is given up
 
@@ -27,13 +29,13 @@ def translated(node: str, timeout: float) -> Iterator[None]:
 class Snapshot:
     """The database in chunks, once; it ends well only if its SHA-256 trailer is right."""
 
-    def __init__(self, call: Any, *, node: str, timeout: float, patience: float) -> None:
+    def __init__(self, place: "Place", *, node: str, timeout: float, patience: float) -> None:
+        from cpkit.etcd import pull, rpc
+
         self.node = node
-        self._call, self._timeout, self._patience = call, timeout, patience
-        self._asked = 0.0  # since when a message is awaited; 0 while none is
-        self._gave_up = False
-        self._over = Event()
-        Thread(target=self._watch, daemon=True).start()
+        self._timeout, self._patience = timeout, patience
+        self._read: Any = rpc.etcdrpc.SnapshotResponse.FromString
+        self._pull = pull.Pull(place, METHOD, timeout=timeout, patience=patience)
         self._first = self._next()
         self.storage_version: str = self._first.version if self._first else ""  # empty before etcd 3.6
         left = self._first.remaining_bytes + len(self._first.blob) if self._first else 0
@@ -62,30 +64,19 @@ class Snapshot:
 
     def close(self) -> None:
         """End the stream, wherever it is."""
-        self._over.set()
-        self._call.cancel()
+        self._pull.close()
 
     def _next(self) -> Any:
-        self._asked = monotonic()
-        try:
-            with translated(self.node, self._timeout):
-                return next(self._call, None)
-        except Exception as error:
-            self.close()
-            if self._gave_up:
-                hint = "The member is frozen, or cut off from here. What had arrived is thrown away."
-                raise EtcdTimeout(
-                    f"etcd sent nothing for {self._patience:g} s within its snapshot", hint=hint, node=self.node
-                ) from error
-            raise
-        finally:
-            self._asked = 0.0
+        from cpkit.etcd import channel, pull
 
-    def _watch(self) -> None:
-        """A frozen member would hold its stream open for ever; only the time spent waiting for it counts."""
-        while not self._over.wait(min(1.0, self._patience / 4)):
-            asked = self._asked
-            if asked and monotonic() - asked > self._patience:
-                self._gave_up = True
-                self._call.cancel()
-                return
+        try:
+            message = next(self._pull, None)
+        except pull.Stalled as error:
+            self.close()
+            hint = "The member is frozen, or cut off from here. What had arrived is thrown away."
+            text = f"etcd sent nothing for {self._patience:g} s within its snapshot"
+            raise EtcdTimeout(text, hint=hint, node=self.node) from error
+        except pull.Ended as error:
+            self.close()
+            raise channel.translate(error, node=self.node, timeout=self._timeout) from error
+        return None if message is None else self._read(message)

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -13,23 +13,25 @@ from cpkit.backup import archive, catalogue, resources
 from cpkit.backup.database import Database
 from cpkit.backup.keys import Sealing
 from cpkit.backup.majority import refuse_minority
-from cpkit.backup.manifest import Hash, Manifest, Part, Sidecar, Source, Verification
+from cpkit.backup.manifest import Manifest, Part, Sidecar, Source, Verification
 from cpkit.backup.manifest_json import to_json
 from cpkit.backup.naming import Name
 from cpkit.backup.parts import ON_A_NODE, Parts, assemble, refuse_unsound
 from cpkit.backup.source import Choice, choose
 from cpkit.backup.stores import Store, open_store
 from cpkit.backup.taking import Stored, enter, prove_stored, store
-from cpkit.errors import CpkitError, Interrupted
+from cpkit.errors import Interrupted
 from cpkit.facts import member
 from cpkit.facts.collect import collect
 from cpkit.facts.files import read_files
 from cpkit.facts.snapshot import Snapshot
 from cpkit.inventory import Cluster, Node
 from cpkit.journal import Run, open_run, owner
+from cpkit.memory import keep_freed
+from cpkit.operations.hashes import Hashes
 from cpkit.operations.listener import Listener, stepping
 from cpkit.operations.meter import Meter
-from cpkit.ssh import Connection, connect, fan_out
+from cpkit.ssh import Connection, connect
 
 PATIENCE = 10.0  # seconds for a look; a machine with much to do is no reason to have no backup
 CALL = 30.0  # seconds for one call that counts or hashes a large database
@@ -67,6 +69,7 @@ class _Taking:
     choice: Choice
     client: etcd.MemberClient
     source: etcd.MemberClient  # the same member, by a way for what is large
+    hashes: Hashes
     parts: Parts
     created: datetime
     listener: Listener
@@ -90,7 +93,8 @@ def backup(cluster: Cluster, options: Options, listener: Listener) -> Result:
                 parts = assemble(held, cluster.inventory, snapshot, in_clear=in_clear)
                 for text in parts.without:
                     listener.say(f"left out {text}")
-            taking = _Taking(cluster, snapshot, choice, client, source, parts, catalogue.now(), listener)
+            hashes = Hashes(cluster, choice, client, listener)
+            taking = _Taking(cluster, snapshot, choice, client, source, hashes, parts, catalogue.now(), listener)
             with step(f"Stream the snapshot into {target}"):
                 stored, rate = _stream(taking, target, options.sealing)
             with step("Read it back from the store"):
@@ -106,6 +110,7 @@ def backup(cluster: Cluster, options: Options, listener: Listener) -> Result:
 
 
 def _stream(taking: _Taking, target: Store, key: Sealing) -> tuple[Stored, float]:
+    keep_freed()
     began = time.monotonic()
     snapshot = taking.source.snapshot(timeout=LONGEST)
     meter = Meter(taking.listener, snapshot.size)
@@ -133,7 +138,7 @@ def _manifest(taking: _Taking, parts: tuple[Part, ...], database: Database) -> M
     running = host.components.get("kube-apiserver") if host else None
     with ThreadPoolExecutor(1) as beside:
         counting = beside.submit(_counts, taking.client, database.revision)
-        hashes = _hashes(taking, database.revision)
+        hashes = taking.hashes.at(database.revision)
     refuse_minority(choice.node, hashes)
     counts, problem = counting.result()
     return Manifest(
@@ -157,24 +162,6 @@ def _manifest(taking: _Taking, parts: tuple[Part, ...], database: Database) -> M
         nodes={node.name: node.address for node in taking.cluster.control_plane},
         endpoint=str(taking.cluster.endpoint),
     )
-
-
-def _hashes(taking: _Taking, revision: int) -> tuple[Hash, ...]:
-    """HashKV at the revision, of every member that answers."""
-
-    def ask(node: Node) -> Hash:
-        here = node.name == taking.choice.node
-        with nullcontext(taking.client) if here else member.open_member(node, timeout=CALL) as client:
-            said = client.hash_kv(revision)
-        return Hash(node.name, said.hash, said.revision, said.compact_revision)
-
-    statuses = taking.snapshot.etcd.statuses
-    nodes = [node for node in taking.cluster.control_plane if not statuses[node.name].error]
-    found = fan_out(nodes, ask, deadline=CALL + 5)
-    for name, answer in found.items():
-        if isinstance(answer, CpkitError):
-            taking.listener.say(f"{name} could not be hashed at revision {revision}: {answer.message}")
-    return tuple(answer for answer in found.values() if isinstance(answer, Hash))
 
 
 def _counts(client: etcd.MemberClient, revision: int) -> tuple[dict[str, int] | None, tuple[str, ...]]:

@@ -42,7 +42,8 @@ def rotate_certs(
             return Result(plan, (), time.time() - run.started, "", written, run.directory, command)
         if not confirm(rotation.describe(cluster.name, plan)):
             raise Refused("not confirmed", hint="Nothing was changed.")
-        run.write("plan", nodes=plan.order, command=command)
+        silent = {name: facts.error for name, facts in snapshot.nodes.items() if facts.host is None}
+        run.write("plan", nodes=plan.order, silent=silent, command=command)
         renewed: tuple[tuple[Due, str], ...] = ()
         watcher = watching(cluster, watch, nodes=True)
         try:

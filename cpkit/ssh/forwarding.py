@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from cpkit.errors import Unreachable
 from cpkit.lifeline import bound
+from cpkit.memory import keeping_environment
 from cpkit.ssh.openssh import way_to
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def open_forward(node: "Node", port: int) -> Iterator[Path]:
         argv = [shutil.which(program) or program, *first, *forward, name]
         process = subprocess.Popen(
             bound(argv, signal.SIGTERM),
+            env=keeping_environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING
 
 from cpkit.errors import CpkitError, Unreachable
+from cpkit.memory import keeping_environment
 from cpkit.ssh.errors import CommandTimeout
 from cpkit.ssh.model import Completed
 from cpkit.ssh.openssh import way_to
@@ -57,7 +58,11 @@ def pour(vessels: Sequence[Vessel], chunks: Iterable[bytes], *, timeout: float) 
 def _stream(vessel: Vessel, ends: float) -> Iterator["_Stream"]:
     with way_to(vessel.node) as words:
         process = subprocess.Popen(
-            [*words, vessel.command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            [*words, vessel.command],
+            env=keeping_environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
         )
         stream = _Stream(vessel, process, ends)
         try:

@@ -202,7 +202,19 @@ def test_without_quorum_status_answers_and_linearizable_reads_end(
     eventually(survivor.probe)
 
 
-def test_refusals_say_which_side_is_wrong(members: tuple[EtcdMember, ...]) -> None:
+def asks(client: MemberClient) -> object:
+    return client.status()
+
+
+def streams(client: MemberClient) -> object:
+    """The way that a snapshot goes."""
+    return b"".join(client.snapshot(timeout=5))
+
+
+@pytest.mark.parametrize("call", [asks, streams])
+def test_refusals_say_which_side_is_wrong(
+    members: tuple[EtcdMember, ...], call: Callable[[MemberClient], object]
+) -> None:
     member = members[0]
     stranger, ca = Authority("stranger"), member.authority.ca()
     cert, key = member.authority.leaf("client")
@@ -215,7 +227,7 @@ def test_refusals_say_which_side_is_wrong(members: tuple[EtcdMember, ...]) -> No
             ) as client,
             pytest.raises(EtcdUnavailable) as caught,
         ):
-            client.status()
+            call(client)
         return f"{caught.value} {caught.value.hint}"
 
     assert "etcd did not accept the client certificate" in complaint(member.port, ca, foreign_cert, foreign_key)
@@ -224,7 +236,7 @@ def test_refusals_say_which_side_is_wrong(members: tuple[EtcdMember, ...]) -> No
     assert "cannot be used" in complaint(member.port, ca, cert, foreign_key)
     assert "refused the connection" in complaint(free_port(), ca, cert, key)
     with member.client(server_name="cp1") as client:
-        assert client.status().member_id
+        assert call(client)
 
 
 def test_a_closed_client_says_so(members: tuple[EtcdMember, ...]) -> None:

@@ -103,6 +103,17 @@ def test_a_named_member_is_taken_if_it_is_fit() -> None:
         choose(captured("healthy"), only="lb1")
 
 
+def test_members_that_the_look_has_compared_need_not_be_hashed_again() -> None:
+    assert choose(captured("healthy")).compared
+    assert choose(captured("one_off")).compared, "two of three are most of them"
+    assert not choose(captured("two_off")).compared
+    assert not choose(spoiled(*both(hash=None))).compared
+    assert not choose(spoiled(change(-1, hash=None), change(0, hash=None), change(1, hash=None))).compared
+    assert not choose(spoiled(change(0, compacted=1), change(1, compacted=2))).compared, (
+        "hashes of another history do not compare"
+    )
+
+
 def test_a_source_in_the_minority_at_the_backups_revision_is_refused() -> None:
     def hashes(*values: int) -> list[Hash]:
         return [Hash(f"cp{number}", value, 5, 1) for number, value in enumerate(values, 1)]

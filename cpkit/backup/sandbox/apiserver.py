@@ -39,6 +39,8 @@ def settings(unit: str) -> dict[str, str]:
 @contextmanager
 def apiserver(ground: Ground, member: Member, *, encryption: bytes | None, unit: str) -> Iterator[Api]:
     """An API server that answers; without the encryption keys, or with others, it cannot read what is encrypted."""
+    import httpx  # noqa: F401 - here, for Python has words of its own for an interrupt that comes within an import
+
     _silence(member.client)
     for left in reversed(range(TRIES)):
         port = free_port()
