@@ -236,6 +236,7 @@ class Follower:
     @staticmethod
     def _free(begin: int, count: int, seen: bytearray) -> bool:
         """Whether some pages were not reached before; from now on they were."""
-        free = begin + count <= len(seen) and not any(seen[begin : begin + count])
+        if begin + count > len(seen) or any(seen[begin : begin + count]):
+            return False
         seen[begin : begin + count] = b"\1" * count
-        return free
+        return True

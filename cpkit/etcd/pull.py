@@ -148,7 +148,7 @@ class Pull:
         number = self._headers.get("grpc-status", "")
         if number != "0":
             code = next((each for each in grpc.StatusCode if str(each.value[0]) == number), grpc.StatusCode.UNKNOWN)
-            raise Ended(code, unquote(self._headers.get("grpc-message", "")) or f"HTTP without a status: {number}")
+            raise Ended(code, unquote(self._headers.get("grpc-message", "")) or "the answer has no status of gRPC's")
         if self._rest:
             raise Ended(grpc.StatusCode.UNAVAILABLE, LOST)
 
