@@ -67,16 +67,18 @@ class Snapshot:
         self._pull.close()
 
     def _next(self) -> Any:
-        from cpkit.etcd import channel, pull
+        from cpkit.etcd.pull import Ended, Stalled
 
         try:
             message = next(self._pull, None)
-        except pull.Stalled as error:
+        except Stalled as error:
             self.close()
             hint = "The member is frozen, or cut off from here. What had arrived is thrown away."
             text = f"etcd sent nothing for {self._patience:g} s within its snapshot"
             raise EtcdTimeout(text, hint=hint, node=self.node) from error
-        except pull.Ended as error:
+        except Ended as error:
+            from cpkit.etcd import channel
+
             self.close()
             raise channel.translate(error, node=self.node, timeout=self._timeout) from error
         return None if message is None else self._read(message)
