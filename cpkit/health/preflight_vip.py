@@ -11,7 +11,12 @@ def vip_unused(snapshot: PreflightSnapshot) -> Verdicts:
     """Nobody but our balancers answers for the VIP."""
     vips = {facts.resolved[0] for _, facts in readable(snapshot, "load_balancer") if facts.resolved}
     for vip in sorted(vips):
-        holders = [(state, facts) for state, facts in readable(snapshot) if facts.interface_of(vip)]
+        answered = {mac for state in snapshot.nodes for mac in _macs(vip, state)}
+        holders = [
+            (state, facts)
+            for state, facts in readable(snapshot)
+            if facts.interface_of(vip) or _has_taken(state, facts, answered)
+        ]
         troubles = [*_held(vip, holders), *_answered(vip, snapshot, holders)]
         yield from troubles
         if troubles:
@@ -22,13 +27,29 @@ def vip_unused(snapshot: PreflightSnapshot) -> Verdicts:
             yield ok(f"nobody answers for {vip}")
 
 
+def _macs(vip: str, state: NodeState) -> tuple[str, ...]:
+    """Who answered a node that asked for the VIP."""
+    probe = state.measured.vip if state.measured else None
+    return probe.macs if probe and probe.address == vip else ()
+
+
+def _has_taken(state: NodeState, facts: Facts, answered: set[str]) -> bool:
+    """Whether a balancer answers for the VIP that it had not when it was looked into: an earlier run started it."""
+    answers = not answered.isdisjoint(interface.mac for interface in facts.interfaces)
+    return answers and state.node.role == "load_balancer" and _keeps_alive(facts)
+
+
+def _keeps_alive(facts: Facts) -> bool:
+    return any(unit.name == "keepalived.service" and unit.active for unit in facts.units)
+
+
 def _held(vip: str, holders: list[tuple[NodeState, Facts]]) -> Verdicts:
     for state, facts in holders:
         remove = _remove(vip, facts)
         if state.node.role == "control_plane":
             hint = f"Choose another VIP, or take it away: `{remove}`."
             yield fail(f"{vip} is set on this control-plane node", hint, node=state.name)
-        elif not any(unit.name == "keepalived.service" and unit.active for unit in facts.units):
+        elif not _keeps_alive(facts):
             hint = f"Nothing would take it away when this balancer fails: `{remove}`."
             yield warn(f"{vip} is set here, but keepalived does not run", hint, node=state.name)
 

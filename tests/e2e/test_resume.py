@@ -105,7 +105,7 @@ class Running:
 
     def wait_for_task(self, name: str) -> None:
         self.wait_for(lambda found: any(event["event"] == "task" and event["name"] == name for event in found))
-        assert self.process.poll() is None, f"{name} was never reached: {self.end()}"
+        assert self.process.poll() is None, f"{name} was never reached: {self.end()}\n{self.text}"
 
     def end(self) -> int:
         """The exit code; what was printed is in `text`."""

@@ -321,6 +321,13 @@ def test_a_vip_that_a_balancer_of_ours_holds_is_fine() -> None:
     assert troubles(holding("lb1", units=(KEEPALIVED,)), asked("lb2", mac("lb1"))) == []
 
 
+def test_a_balancer_that_takes_the_vip_between_two_looks_is_no_stranger() -> None:
+    assert troubles(with_facts("lb2", units=(KEEPALIVED,)), asked("lb1", mac("lb2"))) == []
+    assert "an answer from lb2" in only(asked("lb1", mac("lb2"))).text, "without keepalived it has no business with it"
+    stranger = only(with_facts("cp2", units=(KEEPALIVED,)), asked("lb1", mac("cp2")))
+    assert "an answer from cp2" in stranger.text
+
+
 def test_a_vip_on_a_balancer_without_keepalived_is_told() -> None:
     assert only(holding("lb1")).level == "warn"
 
