@@ -193,7 +193,7 @@ def test_a_drill_that_is_cut_off_leaves_nothing_running(drills: Drills, how: sig
         assert time.monotonic() < deadline
         time.sleep(0.02)
     if how == signal.SIGINT:
-        assert process.returncode == 130
+        assert process.returncode == 130, err
         assert not folder.exists()
         return
     assert folder.exists()

@@ -49,6 +49,16 @@ class Resource:
         return f"{root}/namespaces/{namespace}/{self.name}" if namespace else f"{root}/{self.name}"
 
 
+def load_client() -> None:
+    """Import all that a client needs, before anything is started that an interrupt has to end.
+
+    Python tells an interrupt that strikes within an import in its own words, or ends by the signal.
+    """
+    import httpx
+
+    httpx.Client(verify=False, trust_env=False).close()  # noqa: S501 - it never connects
+
+
 class Api:
     """The API of a sandbox; what it cannot read, it says in words."""
 

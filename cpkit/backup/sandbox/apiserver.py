@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from cpkit.backup.sandbox.api import Api
+from cpkit.backup.sandbox.api import Api, load_client
 from cpkit.backup.sandbox.ground import Ground
 from cpkit.backup.sandbox.member import Member
 from cpkit.backup.sandbox.process import TAKEN, TRIES, Ended, free_port, last_words, running
@@ -39,8 +39,7 @@ def settings(unit: str) -> dict[str, str]:
 @contextmanager
 def apiserver(ground: Ground, member: Member, *, encryption: bytes | None, unit: str) -> Iterator[Api]:
     """An API server that answers; without the encryption keys, or with others, it cannot read what is encrypted."""
-    import httpx  # noqa: F401 - here, for Python has words of its own for an interrupt that comes within an import
-
+    load_client()
     _silence(member.client)
     for left in reversed(range(TRIES)):
         port = free_port()
