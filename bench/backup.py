@@ -21,6 +21,7 @@ from bench.process import run
 from cpkit.backup.keys import make_identity
 from cpkit.facts.member import open_member
 from cpkit.inventory import Cluster, Node
+from cpkit.journal import read_events
 from cpkit.ssh import connect
 
 VALUES, SIZE, TRANSACTION = 200_000, 1024, 100
@@ -124,6 +125,6 @@ def _restore(cluster: Cluster, store: Path, key: Path) -> Restore:
     directory = Path(told["directory"])
     report = json.loads((directory / "report.json").read_text())
     steps = {step["step"]: step["seconds"] for step in report["steps"]}
-    journal = [json.loads(line) for line in (directory / "run.jsonl").read_text().splitlines()]
+    journal = list(read_events(directory))
     ready = max(event["at"] for event in journal if event.get("task") == READY) - journal[0]["at"]
     return Restore(ran.seconds, ready, steps, ran.peak_mb, ran.ansible_mb, load)

@@ -18,6 +18,7 @@ from bench.process import run
 from bench.ready import Observer
 from bench.texts import texts
 from cpkit.inventory import Cluster
+from cpkit.journal import read_events
 from cpkit.lab import ssh_command
 from cpkit.lab.store import known_layout
 from cpkit.paths import state_dir
@@ -80,7 +81,7 @@ def _bootstrap(cluster: Cluster, kubeconfig: Path) -> Bootstrap:
     return Bootstrap(
         seconds=ran.seconds,
         steps={step["step"]: step["seconds"] for step in report["steps"]},
-        roles=_roles(directory / "run.jsonl"),
+        roles=_roles(directory),
         ready_after=ready_after,
         changed=report["changed"],
         cpkit_mb=ran.peak_mb,
@@ -88,12 +89,11 @@ def _bootstrap(cluster: Cluster, kubeconfig: Path) -> Bootstrap:
     )
 
 
-def _roles(journal: Path) -> dict[str, float]:
+def _roles(directory: Path) -> dict[str, float]:
     """Seconds each role was under way: from a task of it to the next task of any."""
     spent: dict[str, float] = {}
     role, since = "", 0.0
-    for line in journal.read_text().splitlines():
-        event = json.loads(line)
+    for event in read_events(directory):
         if event["event"] not in {"task", "stats"}:
             continue
         if role:

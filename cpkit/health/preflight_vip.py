@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from cpkit.facts.preflight_snapshot import Facts, NodeState, PreflightSnapshot
+from cpkit.facts.preflight_snapshot import Facts, NodeState, PreflightSnapshot, VipProbe
 from cpkit.health.check import fail, ok, unknown, warn
 from cpkit.health.preflight_verdict import Verdicts, names, readable
 
@@ -11,7 +11,7 @@ def vip_unused(snapshot: PreflightSnapshot) -> Verdicts:
     """Nobody but our balancers answers for the VIP."""
     vips = {facts.resolved[0] for _, facts in readable(snapshot, "load_balancer") if facts.resolved}
     for vip in sorted(vips):
-        answered = {mac for state in snapshot.nodes for mac in _macs(vip, state)}
+        answered = {mac for state in snapshot.nodes if (probe := _probe(vip, state)) for mac in probe.macs}
         holders = [
             (state, facts)
             for state, facts in readable(snapshot)
@@ -27,10 +27,10 @@ def vip_unused(snapshot: PreflightSnapshot) -> Verdicts:
             yield ok(f"nobody answers for {vip}")
 
 
-def _macs(vip: str, state: NodeState) -> tuple[str, ...]:
-    """Who answered a node that asked for the VIP."""
+def _probe(vip: str, state: NodeState) -> VipProbe | None:
+    """What a node that asked for the VIP was answered."""
     probe = state.measured.vip if state.measured else None
-    return probe.macs if probe and probe.address == vip else ()
+    return probe if probe and probe.address == vip else None
 
 
 def _has_taken(state: NodeState, facts: Facts, answered: set[str]) -> bool:
@@ -64,8 +64,8 @@ def _answered(vip: str, snapshot: PreflightSnapshot, holders: list[tuple[NodeSta
     ours = {interface.mac for _, facts in holders for interface in facts.interfaces}
     strangers: dict[str, str] = {}
     for state in snapshot.nodes:
-        probe = state.measured.vip if state.measured else None
-        if not probe or probe.address != vip:
+        probe = _probe(vip, state)
+        if not probe:
             continue
         if probe.error:
             yield unknown(f"could not ask who has {vip}: {probe.error}", "Run preflight again.", node=state.name)

@@ -28,13 +28,12 @@ from cpkit.facts.snapshot import Snapshot
 from cpkit.inventory import Cluster, Node
 from cpkit.journal import Run, open_run, owner
 from cpkit.memory import keep_freed
-from cpkit.operations.hashes import Hashes
+from cpkit.operations.hashes import CALL, Hashes
 from cpkit.operations.listener import Listener, stepping
 from cpkit.operations.meter import Meter
 from cpkit.ssh import Connection, connect
 
 PATIENCE = 10.0  # seconds for a look; a machine with much to do is no reason to have no backup
-CALL = 30.0  # seconds for one call that counts or hashes a large database
 LONGEST = 6 * 3600.0  # seconds for a snapshot; one that stands still is given up much sooner
 
 
@@ -69,7 +68,6 @@ class _Taking:
     choice: Choice
     client: etcd.MemberClient
     source: etcd.MemberClient  # the same member, by a way for what is large
-    hashes: Hashes
     parts: Parts
     created: datetime
     listener: Listener
@@ -93,8 +91,7 @@ def backup(cluster: Cluster, options: Options, listener: Listener) -> Result:
                 parts = assemble(held, cluster.inventory, snapshot, in_clear=in_clear)
                 for text in parts.without:
                     listener.say(f"left out {text}")
-            hashes = Hashes(cluster, choice, client, listener)
-            taking = _Taking(cluster, snapshot, choice, client, source, hashes, parts, catalogue.now(), listener)
+            taking = _Taking(cluster, snapshot, choice, client, source, parts, catalogue.now(), listener)
             with step(f"Stream the snapshot into {target}"):
                 stored, rate = _stream(taking, target, options.sealing)
             with step("Read it back from the store"):
@@ -138,7 +135,7 @@ def _manifest(taking: _Taking, parts: tuple[Part, ...], database: Database) -> M
     running = host.components.get("kube-apiserver") if host else None
     with ThreadPoolExecutor(1) as beside:
         counting = beside.submit(_counts, taking.client, database.revision)
-        hashes = taking.hashes.at(database.revision)
+        hashes = Hashes(taking.cluster, choice, taking.client, taking.listener).at(database.revision)
     refuse_minority(choice.node, hashes)
     counts, problem = counting.result()
     return Manifest(

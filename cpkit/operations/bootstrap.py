@@ -1,8 +1,8 @@
 """Bootstrap: from bare machines, or from wherever the last run stopped, to a control plane that health vouches for."""
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -57,12 +57,9 @@ def bootstrap(
     """Bring a cluster up, or finish what an earlier run began; a cluster that runs is left as it is."""
     _refuse_early(cluster, options)
     play = _play(cluster, options)
-    with (
-        open_run(cluster.name, "bootstrap") as run,
-        _interruptible(run, options),
-        _loaded(Plays(run, listener), play) as apply,
-        kept() as connect,
-    ):
+    with open_run(cluster.name, "bootstrap") as run, _interruptible(run, options), ExitStack() as held:
+        plays, connect = Plays(run, listener), held.enter_context(kept())
+        apply = held.enter_context(plays.loaded(play))  # while the machines are looked at
         step = stepping(run, listener)
         with step("Look at the machines"):
             snapshot = collect(cluster, connect=connect)
@@ -77,7 +74,8 @@ def bootstrap(
             _binaries(cluster, listener)
         with step("Compare the machines" if options.dry_run else ROLES):
             watcher = watching(cluster, watch) if found.stage == "running" else None
-            outcome = apply()
+            with nullcontext() if options.dry_run else plays.unlocked_at_a_failure(play):
+                outcome = apply()
         findings: tuple[Finding, ...] = ()
         written = None
         if not options.dry_run:
@@ -145,22 +143,6 @@ def _preflight(cluster: Cluster, options: Options, listener: Listener, connect: 
 def _binaries(cluster: Cluster, listener: Listener) -> None:
     spec = cluster.spec
     artifacts.ensure(spec.kubernetes, spec.etcd, source=spec.artifacts_source, progress=listener.progress)
-
-
-@contextmanager
-def _loaded(plays: Plays, play: ansible.Play) -> Iterator[Callable[[], ansible.Outcome]]:
-    """What runs the roles; Ansible loads them while the machines are looked at."""
-    with plays.loaded(play) as run:
-
-        def apply() -> ansible.Outcome:
-            try:
-                return run()
-            except CpkitError:
-                if not play.check:
-                    plays.give_lock_back(play)
-                raise
-
-        yield apply
 
 
 def _verify(cluster: Cluster, listener: Listener, connect: Connect) -> tuple[Finding, ...]:

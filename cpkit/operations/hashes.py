@@ -11,7 +11,7 @@ from cpkit.inventory import Cluster, Node
 from cpkit.operations.listener import Listener
 from cpkit.ssh import fan_out
 
-CALL = 30.0  # seconds for one hash of a large database
+CALL = 30.0  # seconds for one call that counts or hashes a large database
 
 
 class Hashes:

@@ -58,13 +58,19 @@ class Plays:
             self.run.write("error", step="unlock", message=str(error))
 
     @contextmanager
+    def unlocked_at_a_failure(self, play: ansible.Play) -> Iterator[None]:
+        """For plays that take the lock themselves and give it back at their end; one that fails does not get there."""
+        try:
+            yield
+        except CpkitError:
+            self.give_lock_back(play)
+            raise
+
+    @contextmanager
     def locked(self, play: ansible.Play) -> Iterator[None]:
         """Hold the cluster's lock on the hosts of a play; a run that is interrupted keeps it, and may go on."""
         lock = replace(play, playbook="lock.yml", variables={"claim_owner": owner()})
-        try:
+        with self.unlocked_at_a_failure(lock):
             self.apply(lock)
             yield
-        except CpkitError:
-            self.give_lock_back(lock)
-            raise
         self.apply(replace(lock, playbook="unlock.yml"))

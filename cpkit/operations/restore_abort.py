@@ -8,7 +8,7 @@ from cpkit.journal import open_run, owner
 from cpkit.operations.listener import Confirm, Listener, stepping
 from cpkit.operations.plays import Plays
 from cpkit.operations.restore_proof import Proof
-from cpkit.operations.restore_run import interruptible, limit, unlocked_at_a_failure
+from cpkit.operations.restore_run import interruptible, limit
 from cpkit.operations.restore_under_way import UnderWay, present, refuse_abort, under_way
 
 BACK = "Go back to the old data"
@@ -40,7 +40,7 @@ def abort(
             become_password=become_password,
         )
         plays = Plays(run, listener)
-        with step(BACK), unlocked_at_a_failure(plays, play):
+        with step(BACK), plays.unlocked_at_a_failure(play):
             plays.apply(play)
         with step("Verify the cluster"):
             Proof(cluster, listener, lost).whole()

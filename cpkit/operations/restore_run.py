@@ -95,7 +95,7 @@ class Restoring:
                 plays = Plays(run, self.listener, keep_open=handed_over)
                 play = self._play(restore_id, descriptor)
                 serving = replace(play, playbook="restore_serve.yml")
-                with unlocked_at_a_failure(plays, play), plays.loaded(serving) as serve:
+                with plays.unlocked_at_a_failure(play), plays.loaded(serving) as serve:
                     with step(BRING):
                         plays.apply(play)
                     with step("Prove etcd"):
@@ -183,16 +183,6 @@ def result(
         aside=aside,
         directory=run.directory,
     )
-
-
-@contextmanager
-def unlocked_at_a_failure(plays: Plays, play: ansible.Play) -> Iterator[None]:
-    """The plays take the cluster's lock themselves and give it back at their end; one that fails does not get there."""
-    try:
-        yield
-    except CpkitError:
-        plays.give_lock_back(play)
-        raise
 
 
 @contextmanager

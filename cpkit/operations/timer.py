@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cpkit import ansible
-from cpkit.errors import CpkitError, Refused
+from cpkit.errors import Refused
 from cpkit.inventory import Cluster
 from cpkit.journal import open_run, owner
 from cpkit.operations.interrupting import interruptible
@@ -71,8 +71,5 @@ def set_timer(cluster: Cluster, timer: Timer, options: Options, listener: Listen
 
 
 def _apply(plays: Plays, play: ansible.Play) -> None:
-    try:
+    with plays.unlocked_at_a_failure(play):
         plays.apply(play)
-    except CpkitError:
-        plays.give_lock_back(play)
-        raise

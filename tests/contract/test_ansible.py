@@ -232,7 +232,8 @@ def test_a_play_that_is_never_run_ends_and_has_done_nothing(run: Runner, when: s
 def test_a_loaded_play_ends_when_nobody_can_begin_it_any_more(run: Runner) -> None:
     with ansible.loaded(run.play("- {hosts: a, tasks: []}"), log=run.log) as ready:
         waits_for_a_line(ready.process.pid)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), ready.begin)  # as when cpkit was killed
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), ready.begin)  # as when cpkit was killed
         assert ready.process.wait(timeout=20) == 1
 
 
