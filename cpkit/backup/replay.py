@@ -17,10 +17,10 @@ from cpkit.backup import resources
 from cpkit.backup.archive import Passing
 from cpkit.backup.database import Database
 from cpkit.backup.errors import BackupError, DamagedBackup
-from cpkit.backup.handing import whole
 from cpkit.backup.manifest import Hash, Part
 from cpkit.backup.scratch import scratch_etcd
 from cpkit.backup.segment import Segment
+from cpkit.handing import whole
 
 ALIVE = 2.0  # seconds between two times that leases begin anew; none may end within a replay
 GONE = 60  # seconds for a lease that had ended before it could be asked about

@@ -8,11 +8,11 @@ from ssl import SSLContext
 
 from cpkit import ansible
 from cpkit.backup import Sealing
-from cpkit.backup.handing import handed_files
 from cpkit.errors import CpkitError, Refused, Unreachable
 from cpkit.facts.collect import collect
 from cpkit.facts.encryption import Reading, read, settled, unreadable
 from cpkit.facts.snapshot import Snapshot
+from cpkit.handing import handed
 from cpkit.inventory import Cluster
 from cpkit.journal import open_run, owner
 from cpkit.operations.access import watching
@@ -138,7 +138,7 @@ class Work:
     def _roll(self, plan: Rotation, stage: str) -> None:
         held = self.held()
         text = with_keys(next(iter(held.values())).rest, plan.wanted(stage))
-        with handed_files({ENCRYPTION: text}) as descriptor, halting(self._told) as halt:
+        with handed({ENCRYPTION: text}) as descriptor, halting(self._told) as halt:
             plays = replace(self.plays[0], keep_open=(descriptor,))
             variables = {"encryption_keys_descriptor": descriptor, "gate_asked": True}
 

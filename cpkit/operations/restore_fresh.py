@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 from cpkit import ansible
 from cpkit.backup import Bundle
-from cpkit.backup.handing import handed_files
 from cpkit.backup.parts import part_name
 from cpkit.facts.ground import Ground
+from cpkit.handing import handed
 from cpkit.inventory import Cluster
 from cpkit.journal import open_run, owner
 from cpkit.operations.bootstrap import Options, bootstrap
@@ -25,7 +25,7 @@ def unbuilt(grounds: Mapping[str, Ground]) -> bool:
 def build(cluster: Cluster, bundle: Bundle, listener: Listener, *, watch: WatchFactory, become_password: str) -> None:
     """Lay the backup's keys down on every node, and bootstrap a cluster that adopts them; may be cut off anywhere."""
     contents = {path: bundle.read(part_name(path)).decode() for path in COMPARED}
-    with open_run(cluster.name, "restore-keys") as run, handed_files(contents) as descriptor:
+    with open_run(cluster.name, "restore-keys") as run, handed(contents) as descriptor:
         step = stepping(run, listener)
         variables = {"claim_owner": owner(), "etcd_restore_files_descriptor": descriptor}
         play = ansible.Play(

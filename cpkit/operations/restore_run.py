@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cpkit import ansible
 from cpkit.backup import SNAPSHOT, Bundle, Opening, Sidecar
-from cpkit.backup.handing import handed
+from cpkit.backup.handing import handed_key
 from cpkit.backup.moment import Wish
 from cpkit.errors import CpkitError, Interrupted
 from cpkit.facts.ground import Ground, survey
@@ -90,7 +90,7 @@ class Restoring:
         watcher = self._watch(watch)
         proof, revision, findings = Proof(self.cluster, self.listener, self.options.lost), 0, tuple[Finding, ...]()
         try:
-            with handed(self.options.key) as descriptor:
+            with handed_key(self.options.key) as descriptor:
                 handed_over = (descriptor,) if self.checked.snapshot < 0 else (descriptor, self.checked.snapshot)
                 plays = Plays(run, self.listener, keep_open=handed_over)
                 play = self._play(restore_id, descriptor)

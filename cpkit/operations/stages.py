@@ -4,11 +4,11 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 
 from cpkit import ansible
-from cpkit.backup.handing import handed_files
 from cpkit.errors import CpkitError, Unreachable
 from cpkit.facts import edges
 from cpkit.facts.collect import collect
 from cpkit.facts.snapshot import Snapshot
+from cpkit.handing import handed
 from cpkit.health import settle
 from cpkit.health.edges import judge_edges
 from cpkit.inventory import Cluster
@@ -65,7 +65,7 @@ class Stages:
     def _roll(self, stage: Stage, halt: Halt) -> bool:
         """Take every node through a stage; whether any is beyond it already, so that an earlier run proved it."""
         marks = self.succession.fingerprints
-        with handed_files(self.succession.files(stage)) as descriptor:
+        with handed(self.succession.files(stage)) as descriptor:
             plays = replace(self.plays, keep_open=(descriptor,))
 
             def turn(now: Turn) -> None:

@@ -15,7 +15,6 @@ import pytest
 
 from cpkit.backup import (
     SNAPSHOT,
-    BackupError,
     DamagedBackup,
     Identities,
     Opening,
@@ -27,8 +26,9 @@ from cpkit.backup import (
     open_store,
 )
 from cpkit.backup.bundle import stream_part
-from cpkit.backup.handing import handed, received
+from cpkit.backup.handing import handed_key, received_key
 from cpkit.backup.keys import make_identity, read_identities, recipients
+from cpkit.errors import CpkitError
 from tests.contract.backups import take
 from tests.contract.etcd_members import etcd_binary, loopback, wait_for_quorum
 
@@ -119,11 +119,11 @@ def test_what_earlier_runs_left_behind_goes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("key", [Passphrase("correct horse"), Identities("AGE-SECRET-KEY-1\n", "key"), None])
 def test_a_key_is_handed_to_many_processes_and_is_in_no_file(key: Opening) -> None:
-    script = "import sys; from cpkit.backup.handing import received; print(repr(received(int(sys.argv[1]))))"
-    with handed(key) as descriptor:
+    script = "import sys; from cpkit.backup.handing import received_key; print(repr(received_key(int(sys.argv[1]))))"
+    with handed_key(key) as descriptor:
         assert str(Path(f"/proc/self/fd/{descriptor}").readlink()).startswith("/memfd:")
         for _ in range(2):
-            assert received(descriptor) == key
+            assert received_key(descriptor) == key
         command = [sys.executable, "-c", script, str(descriptor)]
         other = subprocess.run(command, pass_fds=(descriptor,), capture_output=True, text=True, check=True)
         assert other.stdout.startswith("None" if key is None else type(key).__name__)
@@ -134,10 +134,10 @@ def test_a_key_is_handed_to_many_processes_and_is_in_no_file(key: Opening) -> No
 
 
 def test_a_descriptor_that_leads_to_no_key_is_named() -> None:
-    with Path(os.devnull).open() as nothing, pytest.raises(BackupError, match="holds no key of a backup"):
-        received(nothing.fileno())
-    with pytest.raises(BackupError, match="descriptor -1 holds no key"):
-        received(-1)
+    with Path(os.devnull).open() as nothing, pytest.raises(CpkitError, match="holds no key of a backup"):
+        received_key(nothing.fileno())
+    with pytest.raises(CpkitError, match="descriptor -1 holds no key"):
+        received_key(-1)
 
 
 @pytest.fixture(scope="module")

@@ -19,8 +19,8 @@ from nacl.secret import SecretBox
 from ruamel.yaml import YAML
 
 from cpkit.backup import catalogue, open_store
-from cpkit.backup.handing import handed_files
 from cpkit.facts.member import open_member
+from cpkit.handing import handed
 from cpkit.inventory import load as load_inventory
 from cpkit.operations.credentials import trusting
 from cpkit.paths import ansible_root
@@ -94,7 +94,7 @@ def test_a_node_that_is_not_well_with_its_new_file_gets_the_previous_one_back(cl
     root, described = ansible_root() / "playbooks", load_inventory(cluster.lab.inventory)
     cluster.lab.on("cp1", "systemctl kill -s STOP kube-scheduler")
     try:
-        with handed_files({ENCRYPTION: new}) as descriptor:
+        with handed({ENCRYPTION: new}) as descriptor:
             given = {"encryption_keys_descriptor": descriptor, "encryption_keys_wait": 3, "gate_asked": True}
             done = subprocess.run(
                 ["ansible-playbook", "-i", str(described.inventory), str(root / "rotate_encryption.yml"),

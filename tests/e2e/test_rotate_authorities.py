@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from cpkit.backup.handing import handed_files
 from cpkit.errors import Exit
+from cpkit.handing import handed
 from cpkit.inventory import load as load_inventory
 from cpkit.paths import ansible_root
 from cpkit.pki import Authorities
@@ -311,7 +311,7 @@ def test_a_node_that_does_not_come_back_gets_its_files_back_and_the_run_stops(cl
     }
     cluster.lab.on("cp1", "systemctl kill -s STOP kube-scheduler")
     try:
-        with handed_files(succession.files("issue")) as descriptor:
+        with handed(succession.files("issue")) as descriptor:
             variables = {"authorities_descriptor": descriptor, "authorities_stage": "issue", "authorities_wait": 3}
             done = subprocess.run(
                 [*words, "--extra-vars", json.dumps({**variables, "gate_asked": True})],

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from cpkit.backup.handing import received_files
 from cpkit.carried import CarryingAction
+from cpkit.handing import received
 from cpkit.pki.node import mode_of
 
 
@@ -16,7 +16,7 @@ class ActionModule(CarryingAction):
         """Run `cpkit_files` with them."""
         self.begin(tmp, task_vars)
         arguments = self._task.args
-        held = received_files(int(arguments["descriptor"]))
+        held = received(int(arguments["descriptor"]))
         files = [
             {"path": path, "content": content, "mode": mode_of(path), "secret": True} for path, content in held.items()
         ]

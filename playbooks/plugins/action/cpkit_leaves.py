@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from cpkit.backup.handing import received_files
 from cpkit.carried import CarryingAction
+from cpkit.handing import received
 from cpkit.laid import lie_as_wanted
 from cpkit.pki import Authorities, NodeFile, NodeIdentity, Renewal, ended, handed_files, leaf_files, node_files
 from cpkit.pki.requests import signed_files
@@ -26,7 +26,7 @@ class ActionModule(CarryingAction):
         seen = arguments.pop("seen", {})
         stale = [unit for name, unit in CONTROLLERS.items() if ended(arguments["held"], name)]
         descriptor = arguments.pop("descriptor", None)
-        handed = received_files(int(descriptor)) if descriptor is not None else {}
+        handed = received(int(descriptor)) if descriptor is not None else {}
         try:
             files = _files(arguments, handed)
         except (KeyError, ValueError) as error:

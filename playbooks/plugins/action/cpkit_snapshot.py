@@ -11,8 +11,9 @@ from ansible.plugins.action import ActionBase
 
 from cpkit.backup import SNAPSHOT, Part, catalogue, open_store
 from cpkit.backup.bundle import stream_part
-from cpkit.backup.handing import received, whole
+from cpkit.backup.handing import received_key
 from cpkit.errors import CpkitError
+from cpkit.handing import whole
 from cpkit.inventory import Node, load
 from cpkit.ssh import connect, fan_out
 from cpkit.ssh.pouring import Vessel, pour
@@ -134,7 +135,7 @@ class ActionModule(ActionBase):
         if descriptor >= 0:
             _pour(vessels, whole(descriptor), self._patience)
             return
-        key = received(int(wanted["key_descriptor"]))
+        key = received_key(int(wanted["key_descriptor"]))
         with open_store(wanted["store"]) as store:
             _pour(vessels, stream_part(store, catalogue.find(store, wanted["backup"]), key, part), self._patience)
 

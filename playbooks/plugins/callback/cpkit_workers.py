@@ -25,12 +25,15 @@ from typing import Any
 from ansible.plugins import loader
 from ansible.plugins.callback import CallbackBase
 
-import cpkit.pki  # noqa: F401 - the lookups and actions of the roles import it
 from cpkit.lifeline import die_with
+from cpkit.versions import version_table
 
 NAMES = {
     loader.action_loader: (
         "assert",
+        "cpkit_authorities",
+        "cpkit_binaries",
+        "cpkit_binding",
         "cpkit_claim",
         "cpkit_files",
         "cpkit_gate",
@@ -87,6 +90,7 @@ class CallbackModule(CallbackBase):
         for plugins, names in NAMES.items():
             for name in names:
                 plugins.get(name, class_only=True)
+        version_table()
         gc.freeze()
         descriptor = os.environ.pop("CPKIT_BEGIN", "")
         if descriptor.isdigit():
