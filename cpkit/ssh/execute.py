@@ -1,5 +1,6 @@
 """Runs one command over an open connection; imported when the first one is run."""
 
+import shlex
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -19,9 +20,10 @@ def execute(
 ) -> Completed:
     """Run a command line to its end; CommandTimeout, and every transport closed, when it does not end in time."""
     with _within(transports, timeout, what), transports[-1].open_session(timeout=timeout) as channel:
-        channel.exec_command(command.encode())
+        channel.exec_command(_outlasting(command, stdin).encode())
         # All three streams at once: a command may fill one while it waits for another.
-        threading.Thread(target=_feed, args=(channel, stdin), daemon=True).start()
+        if stdin:
+            threading.Thread(target=_feed, args=(channel, stdin), daemon=True).start()
         stderr: list[bytes] = []
         reader = threading.Thread(target=lambda: stderr.append(channel.makefile_stderr("rb").read()), daemon=True)
         reader.start()
@@ -58,8 +60,19 @@ def _within(transports: Sequence[paramiko.Transport], timeout: float, what: str)
         raise CommandTimeout(f"`{what}` did not end within {timeout:g} s", hint=hint)
 
 
+def _outlasting(command: str, stdin: bytes) -> str:
+    """The command line as one that does not end before all of its input has come.
+
+    What paramiko sends after the end of a channel (https://github.com/paramiko/paramiko/issues/1115) makes sshd close
+    the whole connection, and a thread that sends may be late by any time.
+    """
+    if not stdin:
+        return f"exec {command} < /dev/null"
+    return shlex.join(["sh", "-c", f"{command}; rc=$?; cat > /dev/null; exit $rc"])
+
+
 def _feed(channel: paramiko.Channel, stdin: bytes) -> None:
-    with suppress(*FAILURES):  # the command may end without reading all of it
+    with suppress(*FAILURES):  # the reader of the output learns of it, too
         _send(channel, stdin)
         channel.shutdown_write()
 

@@ -5,8 +5,11 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
+from paramiko import Message, Transport
+from paramiko.common import cMSG_CHANNEL_DATA, cMSG_CHANNEL_EOF
 
 from cpkit.errors import CpkitError, Unreachable
 from cpkit.inventory import Node
@@ -46,6 +49,26 @@ def test_much_data_flows_on_all_streams_at_once(connection: Connection) -> None:
 
 def test_input_that_is_not_read_does_no_harm(connection: Connection) -> None:
     assert connection.run(["true"], stdin=b"x" * 5_000_000, timeout=10).rc == 0
+
+
+@pytest.mark.parametrize("stdin", [b"", b"x" * 100_000])
+def test_a_command_that_ends_before_its_input_is_sent_ends_no_connection(
+    server: Sshd, stdin: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = Transport._send_user_message  # type: ignore[attr-defined]
+
+    def send_late(transport: Transport, message: Message) -> None:
+        late = threading.current_thread() not in (threading.main_thread(), transport)  # who feeds a command
+        if late and message.asbytes()[:1] in (cMSG_CHANNEL_DATA, cMSG_CHANNEL_EOF):
+            time.sleep(0.2)
+        send(transport, message)
+
+    monkeypatch.setattr(Transport, "_send_user_message", send_late)
+    with connect(server.node()) as connection, ThreadPoolExecutor(1) as beside:
+        longer = beside.submit(connection.run, ["sh", "-c", f"touch {tmp_path}/begun; sleep 2"], timeout=20)
+        connection.run(["sh", "-c", f"until test -e {tmp_path}/begun; do :; done"], timeout=20)
+        assert connection.run(["sh", "-c", "exit 3"], stdin=stdin, timeout=20).rc == 3
+        assert longer.result().rc == 0, "sshd has closed the connection"
 
 
 def test_a_command_killed_by_a_signal_is_told_apart(connection: Connection) -> None:
