@@ -12,7 +12,6 @@ from typer.testing import CliRunner
 from cpkit.backup import DamagedBackup, Sidecar, catalogue, open_store
 from cpkit.backup import chain as chains
 from cpkit.backup.chain import Chain, State, moment
-from cpkit.backup.manifest import Verification
 from cpkit.backup.moment import Wish, choose, parse_time, resolve
 from cpkit.backup.retention import Policy
 from cpkit.backup.segment import Head, Record, Segment, body_of
@@ -25,33 +24,14 @@ from cpkit.operations.restore_moment import wanted
 from cpkit.operations.restore_run import Options
 from cpkit.operations.restore_under_way import UnderWay, named, restored_name
 from tests.unit.cases import cases
+from tests.unit.sidecars import sidecar
 
 BEGAN = datetime(2031, 5, 6, 7, 8, 9, tzinfo=UTC)
 MS = int(BEGAN.timestamp() * 1000)
 
 
 def base(revision: int = 100, after: int = 0) -> Sidecar:
-    created = BEGAN + timedelta(seconds=after)
-    name = f"prod-{created:%Y%m%dT%H%M%SZ}-r{revision}"
-    return Sidecar(
-        name=name,
-        object=f"{name}.cpkit",
-        size=4,
-        sha256="a" * 64,
-        manifest="b" * 64,
-        encryption="none",
-        cluster="prod",
-        cluster_id="c1",
-        created=created,
-        kubernetes="1.36.3",
-        etcd="3.6.16",
-        storage_version="3.6.0",
-        revision=revision,
-        keys=3,
-        quorum=True,
-        node="cp1",
-        verified=(Verification(created, "stored", "a test"),),
-    )
+    return sidecar(BEGAN + timedelta(seconds=after), revision)
 
 
 def segment(number: int, since: int, until: int, *records: tuple[int, int]) -> Segment:

@@ -7,32 +7,16 @@ from hypothesis import strategies as st
 from cpkit.backup.manifest import Sidecar, Verification
 from cpkit.backup.naming import Name, parse
 from cpkit.backup.retention import Policy, decide, newest_first
+from tests.unit.sidecars import sidecar
 
 NOON = datetime(2031, 3, 15, 12, tzinfo=UTC)
 
 
 def backup(days: float, *, revision: int = 0, verified: bool = False, cluster_id: str = "a", name: str = "") -> Sidecar:
-    created = NOON - timedelta(days=days)
+    created, revision = NOON - timedelta(days=days), revision or int(100_000 - days * 100)
     proofs = (Verification(created, "read", "somebody"),) if verified else ()
-    return Sidecar(
-        name=name or str(Name("prod", created, revision or int(100_000 - days * 100))),
-        object="",
-        size=1,
-        sha256="",
-        manifest="",
-        encryption="none",
-        cluster="prod",
-        cluster_id=cluster_id,
-        created=created,
-        kubernetes="1.36.3",
-        etcd="3.6.16",
-        storage_version="3.6.0",
-        revision=revision or int(100_000 - days * 100),
-        keys=1,
-        quorum=True,
-        node="cp1",
-        verified=proofs,
-    )
+    named = {"name": name} if name else {}
+    return sidecar(created, revision, cluster_id=cluster_id, verified=proofs, **named)
 
 
 def kept(backups: list[Sidecar], policy: Policy) -> list[float]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cpkit.backup.manifest import Sidecar, Verification
+from cpkit.backup.manifest import Verification
 from cpkit.backup.manifest_json import plain_sidecar, read_sidecar, to_json
 from cpkit.backup.node.program import taken
 from cpkit.backup.node.record import Record, Status, exposition, read_record
@@ -22,6 +22,7 @@ from cpkit.node.calendar import slot, zoned
 from cpkit.ui.health_text import as_prometheus
 from tests.unit.cases import cases
 from tests.unit.health_snapshots import Raw, Spoil, captured, host, silence, spoiled
+from tests.unit.sidecars import sidecar
 
 NOW = datetime(2031, 5, 6, 7, 8, 9, tzinfo=UTC)
 RECORD = Record(1000.0, "prod-20310506T070809Z-r7", "cp1", 1010.0, 3.5, 4096, 7, "/srv", "abc")
@@ -110,28 +111,10 @@ def test_what_nodes_can_do_alone_is_not() -> None:
 
 
 def test_nodes_read_the_sidecars_that_cpkit_reads() -> None:
-    sidecar = Sidecar(
-        name="prod-20310506T070809Z-r7",
-        object="prod-20310506T070809Z-r7.cpkit",
-        size=10,
-        sha256="0" * 64,
-        manifest="1" * 64,
-        encryption="recipients",
-        cluster="prod",
-        cluster_id="ab",
-        created=NOW,
-        kubernetes="1.36.3",
-        etcd="3.6.16",
-        storage_version="3.6.0",
-        revision=7,
-        keys=None,
-        quorum=True,
-        node="cp1",
-        recipients=("age1x", "age1y"),
-        verified=(Verification(NOW, "stored", "a"), Verification(NOW, "read", "b")),
-    )
-    data = to_json(sidecar)
-    assert plain_sidecar(data, sidecar.name) == read_sidecar(data, sidecar.name) == sidecar
+    proofs = (Verification(NOW, "stored", "a"), Verification(NOW, "read", "b"))
+    listed = sidecar(NOW, 7, encryption="recipients", keys=None, recipients=("age1x", "age1y"), verified=proofs)
+    data = to_json(listed)
+    assert plain_sidecar(data, listed.name) == read_sidecar(data, listed.name) == listed
 
 
 def backups(**changes: Any) -> Spoil:

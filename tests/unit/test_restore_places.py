@@ -135,7 +135,7 @@ def test_the_plan_tells_of_another_endpoint_and_of_the_old_cluster() -> None:
 def test_which_backup_is_the_latest(tmp_path: Path) -> None:
     def put(name: str, of: str) -> None:
         item = replace(backup(1, name=name), cluster=of, object=f"{name}.tar", sha256="0" * 64, manifest="0" * 64)
-        (tmp_path / f"{name}.tar").write_bytes(b"x")
+        (tmp_path / f"{name}.tar").write_bytes(bytes(item.size))
         catalogue.write(store, item)
 
     old, own = "prod-20310306T070809Z-r42", "lab-20310305T070809Z-r42"
