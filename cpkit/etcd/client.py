@@ -3,12 +3,15 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from cpkit.etcd import answers
+from cpkit.etcd.errors import translated
 from cpkit.etcd.model import Alarm, HashKV, KeyValue, Member, MemberStatus, Row
-from cpkit.etcd.snapshot import PATIENCE, Snapshot, translated
+from cpkit.etcd.snapshot import PATIENCE, Snapshot
 from cpkit.etcd.watch import Watch
 
 if TYPE_CHECKING:
@@ -23,7 +26,7 @@ class MemberClient:
     def __init__(
         self,
         host: str,
-        port: int | str,
+        port: int,
         *,
         ca: bytes,
         cert: bytes,
@@ -32,10 +35,7 @@ class MemberClient:
         node: str = "",
         server_name: str = "",
     ) -> None:
-        """Credentials are PEM and stay in memory; `server_name` is the name the member's certificate must carry.
-
-        A Unix socket that leads to a member is given as the host `unix` and its path as the port.
-        """
+        """Credentials are PEM and stay in memory; `server_name` is the name the member's certificate must carry."""
         # gRPC and etcd3 take a quarter of a second to import; a command that asks no member should not pay for it.
         from cpkit.etcd import channel, pull, rpc
 
@@ -189,9 +189,13 @@ class MemberClient:
         )
         return int(self._call(self.etcd3.kvstub.Range, request, timeout).count)
 
-    def snapshot(self, *, timeout: float, patience: float = PATIENCE) -> Snapshot:
-        """Begin to stream the member's database, with or without quorum; a member that sends nothing is given up."""
-        return Snapshot(self._place, node=self.node, timeout=timeout, patience=patience)
+    def snapshot(self, *, timeout: float, patience: float = PATIENCE, through: Path | None = None) -> Snapshot:
+        """Begin to stream the member's database, with or without quorum; a member that sends nothing is given up.
+
+        It comes through a Unix socket that leads to the member, if one is named.
+        """
+        place = replace(self._place, socket=through)
+        return Snapshot(place, node=self.node, timeout=timeout, patience=patience)
 
     def watch(self, revision: int) -> Watch:
         """Follow every key from a revision on."""

@@ -1,5 +1,8 @@
 """What can go wrong when a member is asked."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from cpkit.errors import CpkitError, Exit
 
 
@@ -21,3 +24,14 @@ class EtcdTimeout(EtcdError):
 
 class EtcdRefused(EtcdError):
     """The member answered, and its answer is no."""
+
+
+@contextmanager
+def translated(node: str, timeout: float) -> Iterator[None]:
+    """Turns gRPC's errors into these."""
+    from cpkit.etcd import channel  # not before a member is asked: it imports gRPC
+
+    try:
+        yield
+    except (channel.RpcError, ValueError) as error:
+        raise channel.translate(error, node=node, timeout=timeout) from error

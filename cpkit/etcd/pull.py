@@ -8,6 +8,7 @@ message, except what the kernel and HTTP/2's window hold.
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
@@ -26,14 +27,15 @@ LOST = "socket closed"
 
 @dataclass(frozen=True)
 class Place:
-    """A member's address, and what its clients show; a host `unix` has the path of a socket for a port."""
+    """A member's address, what its clients show, and the name that its certificate must carry if not the host."""
 
     host: str
-    port: int | str
+    port: int
     ca: bytes
     cert: bytes
     key: bytes = field(repr=False)
     server_name: str = ""
+    socket: Path | None = None  # a Unix socket that leads there, to be used instead
 
 
 class Ended(Exception):
@@ -92,10 +94,10 @@ class Pull:
     def _prepared(self, curl: "pycurl.Curl", place: Place, method: str, timeout: float) -> "pycurl.Curl":
         import pycurl
 
-        name = place.server_name or (place.host if place.host != "unix" else "127.0.0.1")
+        name = place.server_name or place.host
         curl.setopt(pycurl.URL, f"https://{f'[{name}]' if ':' in name else name}:2379/{method}")
-        if place.host == "unix":
-            curl.setopt(pycurl.UNIX_SOCKET_PATH, str(place.port))
+        if place.socket:
+            curl.setopt(pycurl.UNIX_SOCKET_PATH, str(place.socket))
         else:
             curl.setopt(pycurl.CONNECT_TO, [f"::{place.host}:{place.port}"])
         curl.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_2TLS)

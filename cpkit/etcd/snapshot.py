@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from cpkit.etcd.errors import EtcdRefused, EtcdTimeout
@@ -13,17 +12,6 @@ if TYPE_CHECKING:
 METHOD = "etcdserverpb.Maintenance/Snapshot"
 TRAILER = 32  # bytes at the end: the SHA-256 of everything before them
 PATIENCE = 15.0  # seconds without a byte until the member is given up
-
-
-@contextmanager
-def translated(node: str, timeout: float) -> Iterator[None]:
-    """Turns gRPC's errors into words."""
-    from cpkit.etcd import channel
-
-    try:
-        yield
-    except (channel.RpcError, ValueError) as error:
-        raise channel.translate(error, node=node, timeout=timeout) from error
 
 
 class Snapshot:

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from threading import Event, Thread
 from typing import Any
 
-from cpkit.etcd.errors import EtcdRefused, EtcdTimeout, EtcdUnavailable
-from cpkit.etcd.snapshot import translated
+from cpkit.etcd.errors import EtcdRefused, EtcdTimeout, EtcdUnavailable, translated
 
 EVERYTHING = b"\0"
 ASK = 0.5  # seconds between two questions how far the member has told everything

@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +10,7 @@ from cpkit.facts.preflight_probe import CONNECT, READ, Stopped, look, measure, t
 from cpkit.facts.preflight_question import questions
 from cpkit.facts.preflight_snapshot import Measured, NodeState, PreflightSnapshot
 from cpkit.inventory import Cluster, Node
-from cpkit.ssh import Connect, Connection, connect, fan_out
+from cpkit.ssh import Connect, fan_out
 
 DIAL = 4.0  # longer than the kernel's first two retransmissions of a lost SYN
 MEASURE = 12.0
@@ -20,28 +19,22 @@ Progress = Callable[[str], None]
 
 
 def collect(
-    cluster: Cluster, *, quick: bool = False, connect: Connect = connect, progress: Progress | None = None
+    cluster: Cluster, connect: Connect, *, quick: bool = False, progress: Progress | None = None
 ) -> PreflightSnapshot:
     """Every node's facts, and unless `quick` what can only be measured. One node's trouble hides no other's facts."""
     say = progress or (lambda _: None)
-    held: dict[str, Connection] = {}
-    with ExitStack() as stack:
-
-        def open_to(node: Node) -> Connection:
-            return held.setdefault(node.name, stack.enter_context(connect(node, timeout=CONNECT)))
-
-        states = _look_into(cluster, open_to, say)
-        if not quick:
-            states = _measured(cluster, states, held, say)
+    states = _look_into(cluster, connect, say)
+    if not quick:
+        states = _measured(cluster, states, connect, say)
     return PreflightSnapshot(cluster, states, quick)
 
 
-def _look_into(cluster: Cluster, open_to: Callable[[Node], Connection], say: Progress) -> tuple[NodeState, ...]:
+def _look_into(cluster: Cluster, connect: Connect, say: Progress) -> tuple[NodeState, ...]:
     counter = _Counter(say, len(cluster.nodes), "looking into the nodes")
 
     def work(node: Node) -> NodeState:
         with counter:
-            return look(cluster, node, open_to)
+            return look(cluster, node, connect)
 
     found = fan_out(cluster.nodes, work, deadline=CONNECT + READ)
     return tuple(_state(node, found[node.name]) for node in cluster.nodes)
@@ -52,14 +45,14 @@ def _state(node: Node, found: NodeState | CpkitError) -> NodeState:
 
 
 def _measured(
-    cluster: Cluster, states: tuple[NodeState, ...], connections: dict[str, Connection], say: Progress
+    cluster: Cluster, states: tuple[NodeState, ...], connect: Connect, say: Progress
 ) -> tuple[NodeState, ...]:
     asked: dict[str, dict[str, Any]] = questions(cluster, states, seconds=DIAL)
     counter = _Counter(say, len(asked), "measuring disks and ports")
 
     def work(node: Node) -> Measured:
         with counter:
-            return measure(connections[node.name], asked[node.name], timeout=MEASURE)
+            return measure(node, asked[node.name], connect, timeout=MEASURE)
 
     def attempt(node: Node) -> Measured | str:
         try:

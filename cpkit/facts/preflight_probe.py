@@ -2,7 +2,8 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import cache
 from importlib.resources import files
@@ -16,6 +17,7 @@ from cpkit.inventory import Cluster, Node
 from cpkit.ssh import (
     AuthenticationFailed,
     Completed,
+    Connect,
     Connection,
     HostKeyChanged,
     HostKeyUnknown,
@@ -59,32 +61,36 @@ def ask(connection: Connection, script: str, argument: dict[str, Any], *, timeou
     return answer
 
 
-def look(cluster: Cluster, node: Node, connect: Callable[[Node], Connection]) -> NodeState:
+def look(cluster: Cluster, node: Node, connect: Connect) -> NodeState:
     """A node's facts and clock, or the trouble on the way to them."""
     state = NodeState(node)
     try:
-        connection = _connected(node, connect)
-        raw = ask(connection, "preflight_agent.py", _question(cluster, node), timeout=READ)
-        state = replace(state, facts=parse_facts(_new_enough(raw)))
-        return replace(state, clock=read_clock(connection))
+        with _connected(node, connect) as connection:
+            raw = ask(connection, "preflight_agent.py", _question(cluster, node), timeout=READ)
+            state = replace(state, facts=parse_facts(_new_enough(raw)))
+            return replace(state, clock=read_clock(connection))
     except Stopped as stopped:
         return replace(state, trouble=stopped.trouble)
     except CpkitError as error:
         return replace(state, trouble=trouble_of(error))
 
 
-def _connected(node: Node, connect: Callable[[Node], Connection]) -> Connection:
-    try:
-        return connect(node)
-    except (HostKeyUnknown, HostKeyChanged, AuthenticationFailed):
-        raise
-    except Unreachable as error:
-        raise Stopped(Trouble("ssh.reach", error.message, error.hint)) from error
+@contextmanager
+def _connected(node: Node, connect: Connect) -> Iterator[Connection]:
+    with ExitStack() as held:
+        try:
+            connection = held.enter_context(connect(node, timeout=CONNECT))
+        except (HostKeyUnknown, HostKeyChanged, AuthenticationFailed):
+            raise
+        except Unreachable as error:
+            raise Stopped(Trouble("ssh.reach", error.message, error.hint)) from error
+        yield connection
 
 
-def measure(connection: Connection, question: dict[str, Any], *, timeout: float) -> Measured:
+def measure(node: Node, question: dict[str, Any], connect: Connect, *, timeout: float) -> Measured:
     """What could only be learnt by trying, from one node."""
-    return parse_measured(ask(connection, "preflight_measure.py", question, timeout=timeout), question)
+    with connect(node, timeout=CONNECT) as connection:
+        return parse_measured(ask(connection, "preflight_measure.py", question, timeout=timeout), question)
 
 
 def read_clock(connection: Connection) -> Clock:

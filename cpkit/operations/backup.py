@@ -67,7 +67,7 @@ class _Taking:
     snapshot: Snapshot
     choice: Choice
     client: etcd.MemberClient
-    source: etcd.MemberClient  # the same member, by a way for what is large
+    socket: Path  # that leads to the same member, for what is large
     parts: Parts
     created: datetime
     listener: Listener
@@ -83,7 +83,7 @@ def backup(cluster: Cluster, options: Options, listener: Listener) -> Result:
             choice = choose(snapshot, only=options.node)
             listener.say(f"from {choice.node}: {choice.reason}")
         node = next(node for node in cluster.control_plane if node.name == choice.node)
-        with open_store(options.location) as target, _member(node) as (connection, client, source):
+        with open_store(options.location) as target, _member(node) as (connection, client, socket):
             with step("Read the keys and the configuration"):
                 held = read_files(connection, ON_A_NODE, timeout=CALL)
                 refuse_unsound(held, snapshot, node.name)
@@ -91,7 +91,7 @@ def backup(cluster: Cluster, options: Options, listener: Listener) -> Result:
                 parts = assemble(held, cluster.inventory, snapshot, in_clear=in_clear)
                 for text in parts.without:
                     listener.say(f"left out {text}")
-            taking = _Taking(cluster, snapshot, choice, client, source, parts, catalogue.now(), listener)
+            taking = _Taking(cluster, snapshot, choice, client, socket, parts, catalogue.now(), listener)
             with step(f"Stream the snapshot into {target}"):
                 stored, rate = _stream(taking, target, options.sealing)
             with step("Read it back from the store"):
@@ -109,7 +109,7 @@ def backup(cluster: Cluster, options: Options, listener: Listener) -> Result:
 def _stream(taking: _Taking, target: Store, key: Sealing) -> tuple[Stored, float]:
     keep_freed()
     began = time.monotonic()
-    snapshot = taking.source.snapshot(timeout=LONGEST)
+    snapshot = taking.client.snapshot(timeout=LONGEST, through=taking.socket)
     meter = Meter(taking.listener, snapshot.size)
 
     def describe(parts: tuple[Part, ...], database: Database) -> bytes:
@@ -169,14 +169,14 @@ def _counts(client: etcd.MemberClient, revision: int) -> tuple[dict[str, int] | 
 
 
 @contextmanager
-def _member(node: Node) -> Iterator[tuple[Connection, etcd.MemberClient, etcd.MemberClient]]:
+def _member(node: Node) -> Iterator[tuple[Connection, etcd.MemberClient, Path]]:
     with connect(node) as connection:
         held = member.credentials(connection, timeout=CALL)
         with (
             member.client(connection, held, timeout=CALL) as client,
-            member.streaming_client(connection, held, timeout=CALL) as source,
+            member.short_cut(connection) as socket,
         ):
-            yield connection, client, source
+            yield connection, client, socket
 
 
 def _report(run: Run, sidecar: Sidecar, manifest: Manifest, rate: float) -> None:

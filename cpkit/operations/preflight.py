@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 
@@ -11,7 +12,7 @@ from cpkit.health.check import exit_code
 from cpkit.health.finding import Finding
 from cpkit.health.preflight import CHECKS, judge
 from cpkit.inventory import Cluster
-from cpkit.ssh import Connect, connect
+from cpkit.ssh import Connect, kept
 
 
 @dataclass(frozen=True)
@@ -55,13 +56,14 @@ def run(
     *,
     ignore: frozenset[str] = frozenset(),
     quick: bool = False,
-    connect: Connect = connect,
+    connect: Connect | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> PreflightReport:
     """Every check on every node. `quick` leaves out what must be measured: for a cluster that runs already."""
     refuse_unknown(ignore)
     start = time.monotonic()
-    snapshot = collect(cluster, quick=quick, connect=connect, progress=progress)
+    with nullcontext(connect) if connect else kept() as way:
+        snapshot = collect(cluster, way, quick=quick, progress=progress)
     findings = judge(snapshot)
     names = tuple(node.name for node in cluster.nodes)
     return PreflightReport(cluster.name, names, findings, ignore, time.monotonic() - start)
