@@ -14,6 +14,7 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 
+from cpkit.packed import packed
 from cpkit.paths import ansible_root
 
 UTILITIES, BASIC = "ansible.module_utils", "ansible.module_utils.basic"
@@ -21,25 +22,8 @@ IMPORTED = re.compile(r"^from ansible\.module_utils(?:\.(\w+))? import (.*)$", r
 PYTHON = "/usr/bin/python3"
 ANSWER = "cpkit-answer:"  # the line of standard output that begins so is the module's, and no other one
 
-# What runs on the node. Only what is imported finds its source here; the standard library is Python's own.
+# What the program does: `GIVEN` is what carried_basic.py asks for.
 START = """
-import sys
-from importlib.machinery import ModuleSpec
-
-class Carried:
-    @staticmethod
-    def find_spec(name, path=None, target=None):
-        return ModuleSpec(name, Carried, is_package=not SOURCES[name]) if name in SOURCES else None
-
-    @staticmethod
-    def create_module(spec):
-        return None
-
-    @staticmethod
-    def exec_module(module):
-        exec(compile(SOURCES[module.__name__], module.__name__, "exec"), module.__dict__)
-
-sys.meta_path.insert(0, Carried)
 sys.modules["cpkit_given"] = type(sys)("cpkit_given")
 sys.modules["cpkit_given"].__dict__.update(GIVEN)
 exec(compile(MODULE, NAME, "exec"), {"__name__": "__main__"})
@@ -79,8 +63,7 @@ def program(name: str, arguments: Mapping[str, Any], *, check: bool, diff: bool)
     """The whole program; arguments may be Ansible's own kinds of text, lists and dictionaries."""
     given = {"ARGUMENTS": json.dumps(_plain(arguments)), "CHECK": check, "DIFF": diff, "ANSWER": ANSWER}
     module, sources = _sources(name)
-    values = {"NAME": name, "MODULE": module, "SOURCES": sources, "GIVEN": given}
-    return "".join(f"{key} = {value!r}\n" for key, value in values.items()) + START
+    return packed(sources, START, NAME=name, MODULE=module, GIVEN=given)
 
 
 def answer(name: str, code: int, said: str, complained: str) -> dict[str, Any]:

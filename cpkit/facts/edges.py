@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
-from cpkit.facts import agent
+from cpkit.facts.agent.asking import believing, probe
+from cpkit.facts.agent.certificates import in_memory
 from cpkit.facts.host import Probe
 from cpkit.inventory import Cluster, Node
 from cpkit.pki.authorities import Authorities
@@ -111,7 +112,7 @@ def _try(connection: Connection, node: Node, way: _Way, generation: Generation, 
             return Probe(error="no service account was found to make a token for")
         more = f"Authorization: Bearer {token(held.service_account, generations.account)}\r\n"
     with connection.tunnel(way.port, node.address if way.peer else "127.0.0.1") as (host, port):
-        said = agent.probe(port, way.path, lambda: _context(way, held, generations), more, host)
+        said = probe(port, way.path, lambda: _context(way, held, generations), more, host)
     return Probe(
         status=int(said.get("status", 0)),
         seconds=float(said["seconds"]),
@@ -127,7 +128,7 @@ def _context(way: _Way, held: Authorities, generations: Generations) -> ssl.SSLC
         context = ssl.create_default_context(cadata=authority.certificate_pem)
         shown = generations.held["new"] if way.authority == "etcd" else None
     else:
-        context = agent.believing()
+        context = believing()
         shown = held if way.authority != "service_account" else None
     if shown is not None:
         _show(context, getattr(shown, way.authority), Profile(_holder(way.authority)))
@@ -141,7 +142,7 @@ def _holder(name: Name) -> str:
 def _show(context: ssl.SSLContext, authority: Authority, profile: Profile) -> None:
     key = new_key("ecdsa-p256")
     certificate = certificate_to_pem(issue(authority, profile, key=key, days=1))
-    with agent.in_memory((certificate + key_to_pem(key)).encode()) as file:
+    with in_memory((certificate + key_to_pem(key)).encode()) as file:
         context.load_cert_chain(file)
 
 

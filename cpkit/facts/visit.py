@@ -17,10 +17,12 @@ from cpkit.facts.host import Report
 from cpkit.facts.meeting import Meeting
 from cpkit.facts.snapshot import MemberStatus, NodeFacts
 from cpkit.inventory import Cluster, Node
+from cpkit.packed import packed
 from cpkit.ssh import Connect, Connection
 
 CONNECT = 2.5  # seconds until a node counts as unreachable
 CALL = 2.0  # seconds for one call to etcd
+AGENT = "cpkit.facts.agent"
 RETURN = 0.7  # seconds the agent's answer may need once its time is over
 
 
@@ -65,6 +67,15 @@ def parser() -> TypeAdapter[Report]:
     return TypeAdapter(Report)
 
 
+@cache
+def agent() -> bytes:
+    """What is sent to the nodes: the modules of the agent as one program, and nothing of the packages around them."""
+    modules = sorted(Path(__file__).with_name("agent").glob("[!_]*.py"))
+    sources = {"cpkit": "", "cpkit.facts": "", AGENT: ""}
+    sources |= {f"{AGENT}.{path.stem}": path.read_text(encoding="utf-8") for path in modules}
+    return packed(sources, f"from {AGENT}.program import main\nmain()\n").encode()
+
+
 def _facts(connection: Connection, node: Node, reading: Reading) -> NodeFacts:
     argument = json.dumps(
         {
@@ -75,11 +86,10 @@ def _facts(connection: Connection, node: Node, reading: Reading) -> NodeFacts:
             "seconds": max(1.0, reading.left - RETURN),
         }
     )
-    agent = Path(__file__).with_name("agent.py").read_bytes()
     blank = NodeFacts(name=node.name, role=node.role, address=node.address)
     sent = time.time()
     try:
-        done = connection.run(["python3", "-IS", "-", argument], stdin=agent, sudo=True, timeout=reading.left)
+        done = connection.run(["python3", "-IS", "-", argument], stdin=agent(), sudo=True, timeout=reading.left)
         back = time.time()
         if done.rc:
             return _failed(blank, f"the agent failed: {_last_line(done.stderr)}")

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cpkit.errors import CpkitError, Refused
-from cpkit.facts import agent
+from cpkit.facts.agent.certificates import BLOCK, embedded, pair
+from cpkit.facts.agent.files import digest
 from cpkit.pki.renewal import DAY, Renewal
 from cpkit.pki.renewal import Held as Lying
 from cpkit.renewing import der, openssl
@@ -31,7 +32,7 @@ class Held:
     @property
     def fingerprint(self) -> str:
         """SHA-256 of the certificate."""
-        return agent.digest(ssl.PEM_cert_to_DER_cert(self.pem))
+        return digest(ssl.PEM_cert_to_DER_cert(self.pem))
 
 
 def read(leaf: Leaf) -> Held:
@@ -40,7 +41,7 @@ def read(leaf: Leaf) -> Held:
         if leaf.key:
             pem, key = Path(leaf.certificate).read_text(encoding="utf-8"), Path(leaf.key).read_bytes()
         else:
-            found = agent.embedded(leaf.certificate)
+            found = embedded(leaf.certificate)
             pem, key = found["client-certificate"].decode(), found["client-key"]
         return Held(leaf, pem, der.parse(ssl.PEM_cert_to_DER_cert(pem)), key)
     except (OSError, ValueError) as error:
@@ -60,14 +61,14 @@ def due(held: Iterable[Held], now: float) -> dict[str, str]:
 def refuse_misfit(held: Held) -> None:
     """Refused for a leaf whose successor would not be what the cluster expects."""
     leaf = held.leaf
-    authorities = agent.BLOCK.findall(Path(leaf.authority).read_text(encoding="utf-8"))
+    authorities = BLOCK.findall(Path(leaf.authority).read_text(encoding="utf-8"))
     if len(authorities) != 1:
         raise Refused(f"{leaf.authority} holds {len(authorities)} CAs: one is being replaced", hint=BY_HAND)
     if not Path(leaf.authority_key).exists():
         raise Refused(f"{leaf.authority_key} is not here, so nothing can be signed", hint=BY_HAND)
-    if agent.pair(authorities[0].encode(), Path(leaf.authority_key).read_bytes()) != "match":
+    if pair(authorities[0].encode(), Path(leaf.authority_key).read_bytes()) != "match":
         raise Refused(f"{leaf.authority_key} does not belong to its certificate", hint=BY_HAND)
-    if agent.pair(held.pem.encode(), held.key) != "match":
+    if pair(held.pem.encode(), held.key) != "match":
         raise Refused(f"the key of {leaf.name} does not belong to it", hint=BY_HAND)
     try:
         openssl.verify(held.pem.encode(), leaf.authority, ever=True)
@@ -85,7 +86,7 @@ def renewed(held: Held, *, key_type: str, days: int, now: float) -> dict[str, st
     body = held.certificate.successor(openssl.public_half(key), serial=serial, begins=now - TOLERANCE, ends=ends)
     pem = ssl.DER_cert_to_PEM_cert(held.certificate.signed(body, openssl.signature(body, leaf.authority_key)))
     openssl.verify(pem.encode(), leaf.authority)
-    if agent.pair(pem.encode(), key) != "match":
+    if pair(pem.encode(), key) != "match":
         raise CpkitError(f"the new key of {leaf.name} does not belong to its certificate")
     if leaf.key:
         return {leaf.key: key.decode(), leaf.certificate: pem}

@@ -6,7 +6,7 @@ from pathlib import Path
 from ansible.module_utils import cpkit_kept
 from ansible.module_utils.cpkit_files import Plan
 
-from cpkit.facts.agent import KEPT
+from cpkit.facts.agent.certificates import KEPT
 
 
 def aside() -> bool:

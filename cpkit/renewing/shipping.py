@@ -16,8 +16,10 @@ SETTINGS = "/etc/cpkit/renewal.json"
 MAIN = "import sys\n\nfrom cpkit.renewing.program import main\n\nsys.exit(main())\n"
 # No __init__.py: theirs import what a node does not have, and Python needs none.
 OWN = ("der", "holding", "laying", "openssl", "program", "record", "settings", "use")
+READING = ("asking", "certificates", "files", "gathering", "handshakes", "probes")  # those of the agent that they use
 MODULES = (
-    *("errors", "facts/agent", "pki/renewal", "node/gateway", "node/lock", "node/program", "node/telling"),
+    *("errors", "pki/renewal", "node/gateway", "node/lock", "node/program", "node/telling"),
+    *(f"facts/agent/{name}" for name in READING),
     *(f"renewing/{name}" for name in OWN),
 )
 UTILITIES = ("cpkit_files", "cpkit_kept", "cpkit_lock")  # that Ansible brings to nodes as well

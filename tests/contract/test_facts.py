@@ -1,7 +1,9 @@
 """Reading: the agent's own parts, certificates, clocks and the meeting of the members' readers."""
 
 import ast
+import json
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -15,7 +17,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from cpkit.facts import agent
+from cpkit.facts import visit
+from cpkit.facts.agent import asking, certificates, gathering, handshakes, units
 from cpkit.facts.certificates import parse
 from cpkit.facts.clock import MOST_SAMPLES, NARROW, Clock, narrowest, reading
 from cpkit.facts.host import Pem
@@ -49,16 +52,37 @@ PKI = "/etc/kubernetes/pki"
 
 
 def test_the_agent_is_python_3_9_and_needs_nothing_installed() -> None:
-    source = Path(agent.__file__).read_text()
-    tree = ast.parse(source, feature_version=(3, 9))
-    imported = {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    imported |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
-    assert {name.split(".")[0] for name in imported} <= sys.stdlib_module_names
+    modules = sorted(Path(gathering.__file__).parent.glob("*.py"))
+    names = {f"cpkit.facts.agent.{path.stem}" for path in modules}
+    for path in modules:
+        tree = ast.parse(path.read_text(), feature_version=(3, 9))
+        imported = {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+        imported |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+        assert {name.split(".")[0] for name in imported - names} <= sys.stdlib_module_names
+
+
+@pytest.mark.parametrize("role", ["load_balancer", "control_plane"])
+def test_what_is_sent_runs_by_itself_and_tells_what_the_parser_takes(role: str) -> None:
+    asked = {"role": role, "peers": {"cp2": "127.0.0.1"}, "data_dir": "/", "address": "127.0.0.1", "seconds": 2}
+    done = run_agent(asked)
+    assert (done.returncode, done.stderr) == (0, b"")
+    visit.parser().validate_json(done.stdout)
+
+
+def test_an_agent_that_fails_names_the_reason_last() -> None:
+    done = run_agent({"role": "load_balancer"})
+    assert done.returncode == 1
+    assert done.stderr.decode().splitlines()[-1] == "KeyError: 'peers'"
+
+
+def run_agent(asked: dict[str, object]) -> "subprocess.CompletedProcess[bytes]":
+    argv = [sys.executable, "-IS", "-", json.dumps(asked)]
+    return subprocess.run(argv, input=visit.agent(), capture_output=True, check=False, timeout=30)
 
 
 def test_flags_are_digests_that_ignore_order_and_what_is_a_node_s_own() -> None:
-    one = agent.flags(b"kube-apiserver\0--advertise-address=10.0.0.1\0--etcd-servers=a,b\0--profiling=false\0")
-    two = agent.flags(b"kube-apiserver\0--advertise-address=10.0.0.2\0--etcd-servers=b,a\0--profiling=false\0")
+    one = units.flags(b"kube-apiserver\0--advertise-address=10.0.0.1\0--etcd-servers=a,b\0--profiling=false\0")
+    two = units.flags(b"kube-apiserver\0--advertise-address=10.0.0.2\0--etcd-servers=b,a\0--profiling=false\0")
     assert one == two
     assert set(one) == {"etcd-servers", "profiling"}
     assert "false" not in one.values()
@@ -67,13 +91,13 @@ def test_flags_are_digests_that_ignore_order_and_what_is_a_node_s_own() -> None:
 def test_a_signing_key_is_missed_by_those_who_are_to_sign(tmp_path: Path) -> None:
     key = tmp_path / "ca.key"
     unit = f"ExecStart=/opt/x \\\n  --cluster-signing-key-file={key} \\\n  --controllers=*,tokencleaner{{off}} \\\n"
-    assert agent.missing_key(unit.format(off="")) == str(key)
+    assert units.missing_key(unit.format(off="")) == str(key)
     for off in (",-csrsigning", ",-certificatesigningrequest-signing-controller,bootstrapsigner"):
-        assert agent.missing_key(unit.format(off=off)) == ""
-    assert agent.missing_key(unit.format(off=",-csrcleaner")) == str(key)
+        assert units.missing_key(unit.format(off=off)) == ""
+    assert units.missing_key(unit.format(off=",-csrcleaner")) == str(key)
     key.touch()
-    assert agent.missing_key(unit.format(off="")) == ""
-    assert agent.missing_key("ExecStart=/opt/x --controllers=*") == ""
+    assert units.missing_key(unit.format(off="")) == ""
+    assert units.missing_key("ExecStart=/opt/x --controllers=*") == ""
 
 
 @pytest.mark.parametrize(
@@ -81,11 +105,11 @@ def test_a_signing_key_is_missed_by_those_who_are_to_sign(tmp_path: Path) -> Non
     [("/opt/cpkit/etcd/3.6.16/etcd", "3.6.16"), ("/opt/cpkit/etcd/3.6.16", "3.6.16"), ("/usr/bin/etcd", "")],
 )
 def test_versions_are_read_from_paths(path: str, version: str) -> None:
-    assert agent.version_in(path) == version
+    assert units.version_in(path) == version
 
 
 def test_chunked_bodies_are_joined() -> None:
-    assert agent.joined(b"4\r\nabcd\r\n3\r\nefg\r\n0\r\n\r\n") == b"abcdefg"
+    assert asking.joined(b"4\r\nabcd\r\n3\r\nefg\r\n0\r\n\r\n") == b"abcdefg"
 
 
 @cases(
@@ -99,18 +123,18 @@ def test_chunked_bodies_are_joined() -> None:
     ],
 )
 def test_an_answer_is_whole_when_it_is_as_long_as_it_says(answer: bytes, whole: bool) -> None:
-    assert agent.complete(answer) is whole
+    assert asking.complete(answer) is whole
 
 
 def test_a_key_is_tied_to_its_certificate_without_touching_a_disk() -> None:
-    assert agent.pair(LEAF[0].encode(), pem_of(LEAF[1])) == "match"
-    assert agent.pair(LEAF[0].encode(), pem_of(CA[1])) == "mismatch"
-    assert agent.pair(LEAF[0].encode(), b"rubbish") == "unreadable"
+    assert certificates.pair(LEAF[0].encode(), pem_of(LEAF[1])) == "match"
+    assert certificates.pair(LEAF[0].encode(), pem_of(CA[1])) == "mismatch"
+    assert certificates.pair(LEAF[0].encode(), b"rubbish") == "unreadable"
 
 
 def test_a_fact_that_fails_or_is_late_is_missing_and_hides_no_other() -> None:
     never = threading.Event()
-    facts, missing = agent.gather(
+    facts, missing = gathering.gather(
         {
             ("good", ""): lambda: 1,
             ("parts", "a"): lambda: 2,
@@ -126,18 +150,18 @@ def test_a_fact_that_fails_or_is_late_is_missing_and_hides_no_other() -> None:
 
 
 def test_a_server_that_never_answers_costs_no_more_than_the_agent_s_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(agent, "PATIENCE", 0.1)
+    monkeypatch.setattr(asking, "PATIENCE", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as server:
         began = time.monotonic()
         with pytest.raises(TimeoutError):
-            agent.get(server.getsockname()[1], "/metrics")
+            asking.get(server.getsockname()[1], "/metrics")
         assert time.monotonic() - began < 2
 
 
 def test_a_port_that_is_shut_is_said_in_words() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    assert agent.dial("127.0.0.1", port) == "Connection refused"
+    assert handshakes.dial("127.0.0.1", port) == "Connection refused"
 
 
 def test_certificates_are_tied_to_the_ca_file_that_signed_them() -> None:

@@ -146,10 +146,10 @@ def test_what_a_machine_that_is_to_join_says_of_the_others_does_not_count() -> N
 
 
 def test_the_list_of_members_is_compared_as_the_agent_tells_it() -> None:
-    from cpkit.facts import agent
+    from cpkit.facts.agent.units import flags
 
     line = b"kube-apiserver\0--etcd-servers=https://192.0.2.2:2379,https://192.0.2.1:2379\0"
-    assert agent.flags(line)[node_plan.FLAG] == node_plan.servers(["192.0.2.1", "192.0.2.2"])
+    assert flags(line)[node_plan.FLAG] == node_plan.servers(["192.0.2.1", "192.0.2.2"])
 
 
 def test_new_nodes_need_an_address_and_old_ones_keep_theirs() -> None:
