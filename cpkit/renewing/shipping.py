@@ -16,7 +16,8 @@ SETTINGS = "/etc/cpkit/renewal.json"
 MAIN = "import sys\n\nfrom cpkit.renewing.program import main\n\nsys.exit(main())\n"
 # No __init__.py: theirs import what a node does not have, and Python needs none.
 OWN = ("der", "holding", "laying", "openssl", "program", "record", "settings", "use")
-READING = ("asking", "certificates", "files", "gathering", "handshakes", "probes")  # those of the agent that they use
+# Those of the agent that they use, and its empty __init__.py: that goes before the agent.py of an earlier program.
+READING = ("__init__", "asking", "certificates", "files", "gathering", "handshakes", "probes")
 MODULES = (
     *("errors", "pki/renewal", "node/gateway", "node/lock", "node/program", "node/telling"),
     *(f"facts/agent/{name}" for name in READING),
