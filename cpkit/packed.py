@@ -1,6 +1,7 @@
 """Modules and what they import as the text of one program, which a node's Python reads from its standard input."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 # What runs on the node. Only what is imported finds its source here; the standard library is Python's own.
 LOADER = """
@@ -28,3 +29,12 @@ def packed(sources: Mapping[str, str], last: str, **values: object) -> str:
     """A program of modules by name, of which packages have no text; `last` is what it does, and finds the values."""
     given = {"SOURCES": dict(sources), **values}
     return "".join(f"{name} = {value!r}\n" for name, value in given.items()) + LOADER + last
+
+
+def program(package: str) -> str:
+    """The modules of a package as one program, which runs `main` of its `program`, and nothing of those around it."""
+    parts = package.split(".")
+    modules = sorted(Path(__file__).parents[1].joinpath(*parts).glob("[!_]*.py"))
+    sources = {".".join(parts[:count]): "" for count in range(1, len(parts) + 1)}
+    sources |= {f"{package}.{path.stem}": path.read_text(encoding="utf-8") for path in modules}
+    return packed(sources, f"from {package}.program import main\nmain()\n")

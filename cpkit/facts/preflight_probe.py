@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cpkit.errors import CpkitError, Unreachable
@@ -14,6 +14,7 @@ from cpkit.facts.clock import Clock, narrowest, reading
 from cpkit.facts.preflight_parse import parse_facts, parse_measured
 from cpkit.facts.preflight_snapshot import Measured, NodeState, Trouble, needed_ports
 from cpkit.inventory import Cluster, Node
+from cpkit.packed import program
 from cpkit.ssh import (
     AuthenticationFailed,
     Completed,
@@ -31,6 +32,13 @@ CONNECT = 5.0
 READ = 8.0
 CLOCK = 2.0  # seconds after which no further sample of a clock is begun
 TELL_TIME = "import sys, time\nfor _ in sys.stdin: print(time.time())"
+# Goes before all else of the agent, in words of any Python 3, so that an old one can say how old it is.
+TELL_AGE = """\
+import json, sys
+if sys.version_info < (3, 9):
+    json.dump({"python": sys.version_info[:2]}, sys.stdout)
+    sys.exit()
+"""
 
 
 class Stopped(Exception):
@@ -42,14 +50,21 @@ class Stopped(Exception):
 
 
 @cache
-def _script(name: str) -> bytes:
-    return files("cpkit.facts").joinpath(name).read_bytes()
+def agent() -> bytes:
+    """What looks into a node: the modules of the agent as one program, of which an old Python only tells its age."""
+    return (TELL_AGE + program("cpkit.facts.preflight_agent")).encode()
 
 
-def ask(connection: Connection, script: str, argument: dict[str, Any], *, timeout: float) -> dict[str, Any]:
+@cache
+def measurer() -> bytes:
+    """What measures on a node."""
+    return Path(__file__).with_name("preflight_measure.py").read_bytes()
+
+
+def ask(connection: Connection, script: bytes, argument: dict[str, Any], *, timeout: float) -> dict[str, Any]:
     """What a script of ours printed when run on the node as root."""
     argv = ["python3", "-", json.dumps(argument, separators=(",", ":"))]
-    done = connection.run(argv, stdin=_script(script), sudo=True, timeout=timeout)
+    done = connection.run(argv, stdin=script, sudo=True, timeout=timeout)
     if done.rc:
         raise Stopped(_missing_python(connection) or _broken(done))
     try:
@@ -66,7 +81,7 @@ def look(cluster: Cluster, node: Node, connect: Connect) -> NodeState:
     state = NodeState(node)
     try:
         with _connected(node, connect) as connection:
-            raw = ask(connection, "preflight_agent.py", _question(cluster, node), timeout=READ)
+            raw = ask(connection, agent(), _question(cluster, node), timeout=READ)
             state = replace(state, facts=parse_facts(_new_enough(raw)))
             return replace(state, clock=read_clock(connection))
     except Stopped as stopped:
@@ -90,7 +105,7 @@ def _connected(node: Node, connect: Connect) -> Iterator[Connection]:
 def measure(node: Node, question: dict[str, Any], connect: Connect, *, timeout: float) -> Measured:
     """What could only be learnt by trying, from one node."""
     with connect(node, timeout=CONNECT) as connection:
-        return parse_measured(ask(connection, "preflight_measure.py", question, timeout=timeout), question)
+        return parse_measured(ask(connection, measurer(), question, timeout=timeout), question)
 
 
 def read_clock(connection: Connection) -> Clock:

@@ -6,7 +6,6 @@ from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -17,12 +16,11 @@ from cpkit.facts.host import Report
 from cpkit.facts.meeting import Meeting
 from cpkit.facts.snapshot import MemberStatus, NodeFacts
 from cpkit.inventory import Cluster, Node
-from cpkit.packed import packed
+from cpkit.packed import program
 from cpkit.ssh import Connect, Connection
 
 CONNECT = 2.5  # seconds until a node counts as unreachable
 CALL = 2.0  # seconds for one call to etcd
-AGENT = "cpkit.facts.agent"
 RETURN = 0.7  # seconds the agent's answer may need once its time is over
 
 
@@ -70,10 +68,7 @@ def parser() -> TypeAdapter[Report]:
 @cache
 def agent() -> bytes:
     """What is sent to the nodes: the modules of the agent as one program, and nothing of the packages around them."""
-    modules = sorted(Path(__file__).with_name("agent").glob("[!_]*.py"))
-    sources = {"cpkit": "", "cpkit.facts": "", AGENT: ""}
-    sources |= {f"{AGENT}.{path.stem}": path.read_text(encoding="utf-8") for path in modules}
-    return packed(sources, f"from {AGENT}.program import main\nmain()\n").encode()
+    return program("cpkit.facts.agent").encode()
 
 
 def _facts(connection: Connection, node: Node, reading: Reading) -> NodeFacts:

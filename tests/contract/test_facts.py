@@ -9,6 +9,7 @@ import threading
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from cryptography import x509
@@ -17,7 +18,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from cpkit.facts import visit
+from cpkit.facts import agent, preflight_agent, visit
 from cpkit.facts.agent import asking, certificates, gathering, handshakes, units
 from cpkit.facts.certificates import parse
 from cpkit.facts.clock import MOST_SAMPLES, NARROW, Clock, narrowest, reading
@@ -51,9 +52,11 @@ LEAF = make("leaf", by=CA, sans=("a.example",))
 PKI = "/etc/kubernetes/pki"
 
 
-def test_the_agent_is_python_3_9_and_needs_nothing_installed() -> None:
-    modules = sorted(Path(gathering.__file__).parent.glob("*.py"))
-    names = {f"cpkit.facts.agent.{path.stem}" for path in modules}
+@pytest.mark.parametrize("package", [agent, preflight_agent])
+def test_an_agent_is_python_3_9_and_needs_nothing_installed(package: ModuleType) -> None:
+    modules = sorted(Path(package.__path__[0]).glob("*.py"))
+    names = {f"{package.__name__}.{path.stem}" for path in modules}
+    assert f"{package.__name__}.program" in names
     for path in modules:
         tree = ast.parse(path.read_text(), feature_version=(3, 9))
         imported = {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}

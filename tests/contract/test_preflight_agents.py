@@ -1,5 +1,6 @@
 """The scripts that run on the nodes, run here."""
 
+import ast
 import json
 import os
 import socket
@@ -12,21 +13,19 @@ from typing import Any
 
 import pytest
 
-from cpkit.facts import preflight_agent as agent
 from cpkit.facts import preflight_measure as measuring
+from cpkit.facts.preflight_agent import leftovers, listeners
 from cpkit.facts.preflight_parse import parse_facts, parse_measured
-from cpkit.facts.preflight_probe import read_clock
+from cpkit.facts.preflight_probe import agent, measurer, read_clock
 from cpkit.ssh import connect
 from tests.contract.sshd import sshd
 
-FACTS = Path(agent.__file__).parent
 
-
-def on_stdin(script: str, argument: dict[str, Any]) -> dict[str, Any]:
+def on_stdin(script: bytes, argument: dict[str, Any]) -> dict[str, Any]:
     """Run a script as it runs on a node."""
     done = subprocess.run(
         [sys.executable, "-", json.dumps(argument)],
-        stdin=(FACTS / script).open(),
+        input=script,
         capture_output=True,
         check=True,
         timeout=20,
@@ -44,7 +43,7 @@ def test_the_facts_of_this_machine() -> None:
             "ports": [port],
             "endpoint": "192.0.2.7",
         }
-        facts = parse_facts(on_stdin("preflight_agent.py", question))
+        facts = parse_facts(on_stdin(agent(), question))
     assert facts.hostname == socket.gethostname()
     assert facts.python == sys.version_info[:2]
     assert facts.memory > 100 * 2**20
@@ -62,20 +61,21 @@ def test_a_clock_is_read_over_ssh_and_the_truth_lies_within_the_error(tmp_path: 
 
 
 def test_addresses_of_the_kernels_socket_table() -> None:
-    assert agent.socket_address("0100007F") == "127.0.0.1"
-    assert agent.socket_address("00000000000000000000000001000000") == "::1"
+    assert listeners.socket_address("0100007F") == "127.0.0.1"
+    assert listeners.socket_address("00000000000000000000000001000000") == "::1"
 
 
 def test_a_broken_marker_counts_as_somebody_elses(monkeypatch: pytest.MonkeyPatch) -> None:
     for written, name in (("", ""), ("{", "(unreadable)"), ("[]", "(unreadable)"), ('{"name": "prod"}', "prod")):
-        monkeypatch.setattr(agent, "text", lambda _, written=written: written)
-        assert agent.marker()["name"] == name
+        monkeypatch.setattr(leftovers, "text", lambda _, written=written: written)
+        assert leftovers.marker()["name"] == name
 
 
 def test_an_old_python_says_how_old_it_is() -> None:
-    source = (FACTS / "preflight_agent.py").read_text()
-    guard = source[: source.index("Facts = ")].replace("sys.version_info", "(3, 6, 8)")
-    done = subprocess.run([sys.executable, "-"], input=guard.encode(), capture_output=True, check=True, timeout=20)
+    ast.parse(agent(), feature_version=(3, 7))
+    # Pretends to be old; and a module of ours that is imported all the same fails.
+    old = b"import sys\nsys.version_info = (3, 6, 8)\nsys.modules['cpkit'] = None\n"
+    done = subprocess.run([sys.executable, "-"], input=old + agent(), capture_output=True, check=True, timeout=20)
     assert json.loads(done.stdout) == {"python": [3, 6]}
 
 
@@ -102,7 +102,7 @@ def test_ports_are_opened_and_dialled_and_the_end_does_not_wait_for_the_deadline
             "fsync": {"path": str(tmp_path), "count": 20, "seconds": 1},
             "vip": {"interface": "", "address": "127.0.0.1", "port": opened},
         }
-        found = parse_measured(on_stdin("preflight_measure.py", question), question)
+        found = parse_measured(on_stdin(measurer(), question), question)
     assert [dial.error for dial in found.dials] == ["", "", "refused"]
     assert list(found.busy) == [taken]
     assert found.fsync is not None
