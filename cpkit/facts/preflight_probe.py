@@ -63,7 +63,7 @@ def measurer() -> bytes:
 
 def ask(connection: Connection, script: bytes, argument: dict[str, Any], *, timeout: float) -> dict[str, Any]:
     """What a script of ours printed when run on the node as root."""
-    argv = ["python3", "-", json.dumps(argument, separators=(",", ":"))]
+    argv = ["python3", "-IS", "-", json.dumps(argument, separators=(",", ":"))]
     done = connection.run(argv, stdin=script, sudo=True, timeout=timeout)
     if done.rc:
         raise Stopped(_missing_python(connection) or _broken(done))

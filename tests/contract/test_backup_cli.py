@@ -49,7 +49,7 @@ def put(folder: Path, *, days: float, verified: bool = False) -> Sidecar:
         verified=proofs,
     )
     folder.mkdir(exist_ok=True)
-    (folder / sidecar.object).write_bytes(b"x")
+    (folder / sidecar.object).write_bytes(bytes(sidecar.size))
     with open_store(str(folder)) as store:
         write(store, sidecar)
     return sidecar
