@@ -106,5 +106,6 @@ def test_one_that_dies_has_failed_with_what_it_said_last(said: str, complained: 
 def test_what_modules_find_runs_on_the_oldest_python_of_nodes() -> None:
     import ast
 
-    for path in (Path(carried.__file__).with_name("carried_basic.py"), *(PLUGINS / "modules").glob("cpkit_*.py")):
+    own = [*(PLUGINS / "modules").glob("cpkit_*.py"), *(PLUGINS / "module_utils").glob("cpkit_*.py")]
+    for path in (Path(carried.__file__).with_name("carried_basic.py"), *own):
         ast.parse(path.read_text(), feature_version=(3, 9))
