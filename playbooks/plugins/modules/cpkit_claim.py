@@ -120,7 +120,8 @@ from ansible.module_utils.cpkit_files import look
 from ansible.module_utils.cpkit_units import runs_as_its_file_says
 from ansible.module_utils.cpkit_verified import Record
 
-LOCK, RESTORE = cpkit_lock.LOCK, cpkit_lock.RESTORE
+LOCK = cpkit_lock.LOCK
+RESTORE = cpkit_lock.RESTORE
 API_SERVER = Path("/etc/systemd/system/kube-apiserver.service")
 NOTHING: dict[str, object] = {"held": {}, "seen": {}, "running": [], "verified": {}, "selected": {}}
 ROOT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
