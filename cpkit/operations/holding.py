@@ -9,11 +9,14 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cpkit.errors import CpkitError
 from cpkit.inventory import Node
 from cpkit.ssh import connect, fan_out
-from cpkit.ssh.conversation import Conversation
+
+if TYPE_CHECKING:
+    from cpkit.ssh.conversation import Conversation
 
 UNIT = "kube-apiserver.service"
 LONGEST = 1.5  # seconds; less than two of a balancer's checks
@@ -25,7 +28,7 @@ ANSWER = 1.0  # seconds until a held one must say so
 class _Held:
     """An agent that is ready, and what has to be closed after it."""
 
-    talk: Conversation
+    talk: "Conversation"
     stack: ExitStack
 
 
@@ -61,7 +64,7 @@ def _prepare(node: Node, longest: float) -> _Held | None:
         return _Held(talk, stack.pop_all())
 
 
-def _says(talk: Conversation, word: str, timeout: float) -> bool:
+def _says(talk: "Conversation", word: str, timeout: float) -> bool:
     try:
         return talk.hear(timeout=timeout) == word
     except CpkitError:
