@@ -1,5 +1,4 @@
 import json
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,11 @@ from cpkit.backup import Identities, Passphrase, Recipients, open_store
 from cpkit.backup.catalogue import now, write
 from cpkit.backup.keys import make_identity, private, read_identities
 from cpkit.backup.manifest import Sidecar, Verification
-from cpkit.backup.naming import Name
 from cpkit.cli.backup import app
 from cpkit.cli.backup_options import Seal, opening, sealing
 from cpkit.cli.backup_view import age, size
 from cpkit.errors import CpkitError, UsageError
-from tests.unit.test_backup_retention import backup
+from tests.unit.sidecars import sidecar
 
 RECIPIENT = "age1c5pxfq5evhgrn70sejxxvskwk52wvwtgdw923sfrvazqeallma3qx7y0p5"
 
@@ -35,24 +33,13 @@ def run(*words: str) -> Result:
 
 def put(folder: Path, *, days: float, verified: bool = False) -> Sidecar:
     created = now() - timedelta(days=days)
-    name = str(Name("prod", created, int(1000 - days)))
     proofs = (Verification(created, "read", "somebody"),) if verified else ()
-    digest = "0" * 64
-    sidecar = replace(
-        backup(0),
-        name=name,
-        object=f"{name}.cpkit",
-        sha256=digest,
-        manifest=digest,
-        created=created,
-        revision=int(1000 - days),
-        verified=proofs,
-    )
+    item = sidecar(created, int(1000 - days), verified=proofs)
     folder.mkdir(exist_ok=True)
-    (folder / sidecar.object).write_bytes(bytes(sidecar.size))
+    (folder / item.object).write_bytes(bytes(item.size))
     with open_store(str(folder)) as store:
-        write(store, sidecar)
-    return sidecar
+        write(store, item)
+    return item
 
 
 def test_a_key_is_for_its_owner_alone_and_never_takes_a_files_place(tmp_path: Path) -> None:

@@ -134,7 +134,7 @@ def test_the_plan_tells_of_another_endpoint_and_of_the_old_cluster() -> None:
 
 def test_which_backup_is_the_latest(tmp_path: Path) -> None:
     def put(name: str, of: str) -> None:
-        item = replace(backup(1, name=name), cluster=of, object=f"{name}.tar", sha256="0" * 64, manifest="0" * 64)
+        item = replace(backup(1, name=name), cluster=of, object=f"{name}.tar")
         (tmp_path / f"{name}.tar").write_bytes(bytes(item.size))
         catalogue.write(store, item)
 

@@ -11,14 +11,13 @@ import os
 import re
 import ssl
 
-from cpkit.facts.agent.files import CONFIG, PKI, read
+from cpkit.facts.agent.files import BALANCER_CA, CONFIG, PKI, read
 
 TYPE_CHECKING = False  # as typing's own, without importing typing
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 BLOCK = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\n?", re.DOTALL)
-BALANCER_CA = "/etc/haproxy/kubernetes-ca.crt"
 KEPT = "/var/lib/cpkit/previous"  # role leaves keeps there what it replaces, until the new ones are in use
 
 

@@ -9,10 +9,11 @@ import os
 
 CONFIG = "/etc/kubernetes"
 PKI = CONFIG + "/pki"
+BALANCER_CA = "/etc/haproxy/kubernetes-ca.crt"
 COMPARED = [
     *(PKI + name for name in ("/ca.crt", "/front-proxy-ca.crt", "/etcd/ca.crt", "/sa.pub")),
     CONFIG + "/encryption.yaml",
-    "/etc/haproxy/kubernetes-ca.crt",
+    BALANCER_CA,
 ]
 
 

@@ -72,7 +72,7 @@ def dial(address: str, port: int) -> str:
     """Why a port of another node cannot be reached; "" when it can, up to TLS, so that no server logs a fault."""
     try:
         with socket.create_connection((address, port), 1.0) as stream:
-            etcd = port == 2380
+            etcd = port == PEERS
             context = trusting(PKI + ("/etcd/ca.crt" if etcd else "/ca.crt"), PKI + "/etcd/peer" if etcd else "")
             context.wrap_socket(stream, server_hostname=address).close()
     except (OSError, ValueError) as error:

@@ -17,7 +17,7 @@ import time
 from cpkit.facts.agent.certificates import KEPT, balancer_certificates, certificates
 from cpkit.facts.agent.files import compared_files
 from cpkit.facts.agent.gathering import gather
-from cpkit.facts.agent.handshakes import CLIENTS, SERVERS, client, dial, served
+from cpkit.facts.agent.handshakes import CLIENTS, PEERS, SERVERS, client, dial, served
 from cpkit.facts.agent.keys import KEPT_ENCRYPTION, keys
 from cpkit.facts.agent.machine import addresses, disk, etcd_data
 from cpkit.facts.agent.probes import CONTROLLERS, controller, fsync, health_path, lease, servers
@@ -69,6 +69,6 @@ def tasks_for(
         tasks["probes", name] = functools.partial(controller, name)
         tasks["leases", name] = functools.partial(lease, name)
     for peer, address in peers.items():
-        for port in (2380, 6443):
+        for port in (PEERS, 6443):
             tasks["peers", f"{peer}:{port}"] = functools.partial(dial, address, port)
     return tasks

@@ -51,6 +51,7 @@ import time
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.cpkit_disk import sync_directory
 from ansible.module_utils.cpkit_units import UnitFailed, properties, systemctl
 
 UNFINISHED = "unfinished"
@@ -70,7 +71,7 @@ class Aside:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not self.begun:
             self.mark.symlink_to(self.folder)
-        sync(self.mark.parent)
+        sync_directory(self.mark.parent)
 
     def take(self, path: Path) -> None:
         """Move one thing; one that is a mount point keeps its place, and gives what is in it."""
@@ -85,7 +86,7 @@ class Aside:
             if error.errno != errno.EXDEV:
                 raise
             self.beside(path, path.with_name(f".{path.name}.aside-{self.folder.name}"), [path])
-        sync(path.parent)
+        sync_directory(path.parent)
 
     def beside(self, path: Path, place: Path, things: list[Path]) -> None:
         """Move things within their own file system, and leave a link in the folder that leads there."""
@@ -96,21 +97,12 @@ class Aside:
         place.mkdir(mode=0o700, exist_ok=True)
         for thing in things:
             thing.rename(place / thing.name)
-        sync(place)
+        sync_directory(place)
 
     def end(self) -> None:
         """Everything is there."""
         self.mark.unlink()
-        sync(self.mark.parent)
-
-
-def sync(folder: Path) -> None:
-    """Wait until the names in a folder are on the disk."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        sync_directory(self.mark.parent)
 
 
 def _content(path: Path) -> bool:
